@@ -1,0 +1,55 @@
+# Thin: every target calls the `tutorial` command or a tool of the environment.
+
+PORT ?= 8000
+HOST ?= 127.0.0.1
+STEP ?= 5
+UV := uv==0.13.8
+# The first Python that is new enough; `make PYTHON=...` chooses another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: run broker test lint format diffs lock clean
+
+run: .venv/ready ## Run the finished app (STEP=3 for another step, PORT=8001 for another port)
+	@$(BIN)/tutorial run $(STEP) --host $(HOST) --port $(PORT)
+
+broker: .venv/ready ## Run only the embedded broker
+	@$(BIN)/tutorial broker
+
+test: .venv/ready-dev ## Test every step, then the course as a whole
+	@$(BIN)/tutorial test
+
+lint: .venv/ready-dev ## Check format and style
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+format: .venv/ready-dev ## Format and mend style
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+diffs: .venv/ready ## Write docs/diffs again
+	@$(BIN)/tutorial diff --write
+
+lock: .venv/ready ## Resolve the dependencies again
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
+		--custom-compile-command "make lock" pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
+		--custom-compile-command "make lock" --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+clean: ## Remove the environment, databases and the broker's data
+	@rm -rf .venv .broker step0*/db.sqlite3
+
+.venv/ready: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Install one, or name it: make run PYTHON=/path/to/python3"; exit 1; }
+	@echo "Making the environment in .venv ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(UV)
+	@$(BIN)/uv pip install -q --require-hashes -r requirements.txt
+	@$(BIN)/uv pip install -q --no-deps -e .
+	@touch $@
+
+.venv/ready-dev: .venv/ready requirements-dev.txt
+	@echo "Adding what the tests need ..."
+	@$(BIN)/uv pip install -q --require-hashes -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""The command that runs, tests and compares the steps of this course."""

