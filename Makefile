@@ -40,7 +40,7 @@ lock: .venv/ready ## Resolve the dependencies again
 clean: ## Remove the environment, databases and the broker's data
 	@rm -rf .venv .broker step0*/db.sqlite3
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/ready: requirements.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Install one, or name it: make run PYTHON=/path/to/python3"; exit 1; }
 	@echo "Making the environment in .venv ..."
 	@$(PYTHON) -m venv --clear .venv

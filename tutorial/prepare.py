@@ -18,33 +18,38 @@ def create_users() -> None:
 
     user_model = get_user_model()
     for name, password in DEMO_USERS.items():
-        user, created = user_model.objects.get_or_create(username=name, defaults={"email": f"{name}@example.com"})
+        user, created = user_model.objects.get_or_create(
+            username=name, defaults={"email": f"{name}@example.com"}
+        )
         if created:
             user.set_password(password)
             user.save()
 
 
-def create_sessions() -> dict[str, str]:
-    """Log every demo user in; return the value of the session cookie by user name."""
+def create_sessions() -> dict[str, dict]:
+    """Log every demo user in; return the user's id and the value of the session cookie by name."""
     from django.contrib.auth import get_user_model, login
     from django.contrib.sessions.backends.db import SessionStore
     from django.http import HttpRequest
 
-    keys = {}
+    users = {}
     for name in DEMO_USERS:
         request = HttpRequest()
         request.session = SessionStore()
-        login(request, get_user_model().objects.get(username=name))
+        user = get_user_model().objects.get(username=name)
+        login(request, user)
         request.session.save()
-        keys[name] = request.session.session_key
-    return keys
+        users[name] = {"id": user.pk, "sessionid": request.session.session_key}
+    return users
 
 
 def main() -> None:
     """Do what the command line asks; print the sessions as JSON if they were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", action="store_true", help="make the demo users")
-    parser.add_argument("--sessions", action="store_true", help="log the demo users in and print their cookies")
+    parser.add_argument(
+        "--sessions", action="store_true", help="log the demo users in and print their cookies"
+    )
     options = parser.parse_args()
 
     sys.path.insert(0, os.getcwd())

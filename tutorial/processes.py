@@ -4,6 +4,7 @@ Tests, notebooks and benchmarks share this module. Everything here is a context 
 or has a `stop()`, and ends what it started by its process id.
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -68,6 +69,7 @@ class Process:
         os.close(handle)
         self._log = Path(name)
         self._popen: subprocess.Popen | None = None
+        self._start = 0
 
     @property
     def pid(self) -> int:
@@ -76,8 +78,8 @@ class Process:
 
     @property
     def output(self) -> str:
-        """Everything it has printed so far."""
-        return self._log.read_text(errors="replace")
+        """Everything it has printed since it was started last."""
+        return self._log.read_bytes()[self._start :].decode(errors="replace")
 
     @property
     def running(self) -> bool:
@@ -86,6 +88,7 @@ class Process:
 
     def spawn(self) -> None:
         """Start it in a session of its own, so that its children can be ended with it."""
+        self._start = self._log.stat().st_size
         with self._log.open("ab") as log:
             self._popen = subprocess.Popen(  # noqa: S603
                 self._command,
@@ -258,7 +261,9 @@ class Site:
             "REDIS_URL": broker_url,
             **(env or {}),
         }
-        self.sessions: dict[str, str] = json.loads(self.run("-m", "tutorial.prepare", "--sessions"))
+        users = json.loads(self.run("-m", "tutorial.prepare", "--sessions"))
+        self.user_ids: dict[str, int] = {name: user["id"] for name, user in users.items()}
+        self.sessions: dict[str, str] = {name: user["sessionid"] for name, user in users.items()}
 
     def run(self, *arguments: str) -> str:
         """Run Python inside the step and return what it printed.
@@ -319,24 +324,29 @@ class Site:
 
 
 class MailServer:
-    """A real SMTP server on a free port that keeps what it is sent.
+    """A real SMTP server that keeps what it is sent.
+
+    Args:
+        port: The port on 127.0.0.1; a free one if not given.
 
     Attributes:
         messages: The mails it has taken, oldest first.
-        attempts: How often a client has handed over a mail, taken or not.
-        refusal: What it answers instead of taking a mail, such as `421 come back later`; None to take it.
+        attempts: How often a client has tried to hand over a mail, taken or not.
+        refusal: What it answers to a mail instead of taking it, such as `451 come back later`; None to take it.
+        recipient_refusal: The same for the recipient, whom a mail server is told before the mail.
         stall: An event; while it is clear, every mail waits before it is taken or refused.
     """
 
-    def __init__(self):
+    def __init__(self, port: int | None = None):
         from aiosmtpd.controller import Controller
 
         self.messages: list[EmailMessage] = []
         self.attempts = 0
         self.refusal: str | None = None
+        self.recipient_refusal: str | None = None
         self.stall = threading.Event()
         self.stall.set()
-        self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
+        self._controller = Controller(self, hostname="127.0.0.1", port=port or free_port())
         self.port = self._controller.port
 
     @property
@@ -344,10 +354,16 @@ class MailServer:
         """The variables that make a step send its mail here."""
         return {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(self.port)}
 
+    async def handle_RCPT(self, server, session, envelope, address, rcpt_options) -> str:
+        """Take or refuse a recipient. Called by aiosmtpd, whose name for it this is."""
+        if self.recipient_refusal:
+            self.attempts += 1
+            return self.recipient_refusal
+        envelope.rcpt_tos.append(address)
+        return "250 taken"
+
     async def handle_DATA(self, server, session, envelope) -> str:
         """Take or refuse a mail. Called by aiosmtpd, whose name for it this is."""
-        import asyncio
-
         self.attempts += 1
         await asyncio.to_thread(self.stall.wait, 60)
         if self.refusal:

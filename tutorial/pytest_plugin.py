@@ -57,6 +57,14 @@ def pytest_unconfigure():
         _broker.stop()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Let the browser tests of a module share one event loop, which is where their browser lives."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+
+
 @pytest.fixture(scope="session")
 def broker():
     """The embedded broker of this run, for tests that need more than its address."""
@@ -78,7 +86,7 @@ def server(request, site):
     return site.shared_server(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mail_server():
     """A real SMTP server that takes, refuses or stalls."""
     with MailServer() as mail_server:
@@ -116,7 +124,7 @@ async def open_page(browser, site):
         context = await browser.new_context(**options)
         contexts.append(context)
         if user:
-            cookie = {"name": "sessionid", "value": site.sessions[user], "url": url}
+            cookie = {"name": "sessionid", "value": site.sessions[user], "domain": "127.0.0.1", "path": "/"}
             await context.add_cookies([cookie])
         page = await context.new_page()
         await page.goto(url)

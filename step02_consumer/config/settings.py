@@ -13,7 +13,9 @@ DEBUG = os.environ.get("DEBUG", "1") == "1"
 SECRET_KEY = os.environ.get("SECRET_KEY", "for-development-only" if DEBUG else "")
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "").split()
 if not DEBUG and not (SECRET_KEY and ALLOWED_HOSTS):
-    raise ImproperlyConfigured("Without DEBUG=1, set SECRET_KEY, and ALLOWED_HOSTS to host names with spaces between.")
+    raise ImproperlyConfigured(
+        "Without DEBUG=1, set SECRET_KEY, and ALLOWED_HOSTS to host names with spaces between."
+    )
 
 INSTALLED_APPS = [
     "daphne",  # First: it replaces runserver with one that speaks ASGI.

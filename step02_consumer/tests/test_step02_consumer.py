@@ -69,7 +69,18 @@ async def test_messages_keep_their_order(join):
     assert [(await bob.receive_json_from())["message"] for _ in range(20)] == [str(n) for n in range(20)]
 
 
-ROOMS = ["room1", "my-room", "日本語の部屋", "🎉🎉", "with space", "a/b?c=d#e&f", "../..", "<script>", "x" * 100, "字" * 100]
+ROOMS = [
+    "room1",
+    "my-room",
+    "日本語の部屋",
+    "🎉🎉",
+    "with space",
+    "a/b?c=d#e&f",
+    "../..",
+    "<script>",
+    "x" * 100,
+    "字" * 100,
+]
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -104,7 +115,10 @@ NOT_A_MESSAGE = {
     "a lone surrogate": '{"message": "\\ud800"}',
 }
 EMPTY = {"empty": '{"message": ""}', "only spaces": '{"message": " \\n\\u3000"}'}
-TOO_LONG = {"over 4 KiB": json.dumps({"message": "x" * 4097}), "over 4 KiB of UTF-8": json.dumps({"message": "字" * 1366})}
+TOO_LONG = {
+    "over 4 KiB": json.dumps({"message": "x" * 4097}),
+    "over 4 KiB of UTF-8": json.dumps({"message": "字" * 1366}),
+}
 BAD_FRAMES = [
     *[pytest.param(frame, "This is not a chat message", id=name) for name, frame in NOT_A_MESSAGE.items()],
     *[pytest.param(frame, "The message is empty", id=name) for name, frame in EMPTY.items()],

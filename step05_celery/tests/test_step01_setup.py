@@ -1,0 +1,93 @@
+"""Step 1: an ASGI server and a channel layer that works."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+from channels.layers import get_channel_layer
+from channels_redis.core import RedisChannelLayer
+
+PRODUCTION = {"DEBUG": "0", "SECRET_KEY": secrets.token_urlsafe(50), "ALLOWED_HOSTS": "chat.example.com"}
+
+
+def manage(root, *arguments, **env):
+    """Run manage.py as a person would and return what came of it."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=root,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_the_layer_is_redis():
+    """CHANNEL_LAYERS uses channels_redis, so that messages cross processes."""
+    assert isinstance(get_channel_layer(), RedisChannelLayer)
+
+
+async def test_the_layer_returns_what_was_sent():
+    """A message sent to a channel comes back out of it, Japanese included."""
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.send(channel, {"type": "ping", "text": "こんにちは!"})
+    assert await layer.receive(channel) == {"type": "ping", "text": "こんにちは!"}
+
+
+def test_the_page_shows_the_round_trip(client):
+    """The page / sends a message through the layer and shows the time until it was back."""
+    response = client.get("/")
+    assert response.status_code == 200
+    assert "The channel layer works" in response.text
+    assert "channels_redis.core.RedisChannelLayer" in response.text
+    assert " ms</dd>" in response.text
+
+
+@pytest.fixture
+def silent_port():
+    """A port where connections are taken and nothing is ever answered."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("port", ["unused_port", "silent_port"])
+def test_the_page_says_what_to_run_when_the_broker_is_down(client, settings, request, port):
+    """Without a broker the page / answers 503 within 2 seconds and says how to start one."""
+    host = {"address": f"redis://127.0.0.1:{request.getfixturevalue(port)}"}
+    layer = {**settings.CHANNEL_LAYERS["default"], "CONFIG": {"hosts": [host]}}
+    settings.CHANNEL_LAYERS = {"default": layer}
+    start = time.monotonic()
+    response = client.get("/")
+    assert time.monotonic() - start < 2
+    assert response.status_code == 503
+    assert "The broker does not answer" in response.text
+    assert "make broker" in response.text
+
+
+def test_a_real_server_speaks_asgi(server):
+    """runserver, because daphne stands first in INSTALLED_APPS, and daphne itself serve the page over ASGI."""
+    response = httpx.get(server.url)
+    assert response.status_code == 200
+    assert response.headers["server"] == "daphne"
+    assert "ASGI 3.0" in response.text
+
+
+@pytest.mark.parametrize("missing", ["SECRET_KEY", "ALLOWED_HOSTS"])
+def test_without_debug_a_key_and_hosts_are_needed(pytestconfig, missing):
+    """With DEBUG=0 the project starts only with a SECRET_KEY and ALLOWED_HOSTS, and says so."""
+    done = manage(pytestconfig.rootpath, "check", **PRODUCTION | {missing: ""})
+    assert done.returncode != 0
+    assert missing in done.stderr.splitlines()[-1]
+
+
+def test_the_deployment_check_is_clean(pytestconfig):
+    """With the production environment set, `check --deploy` has nothing to say."""
+    done = manage(pytestconfig.rootpath, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout

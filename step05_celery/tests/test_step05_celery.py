@@ -1,0 +1,250 @@
+"""Step 5: mail goes out in the background, and none is lost."""
+
+import os
+import re
+import signal
+import time
+from uuid import uuid4
+
+import psutil
+import pytest
+import redis
+from blog.forms import PostForm
+from blog.models import Post
+from blog.tasks import send_notification_email
+from django.urls import reverse
+from playwright.async_api import expect
+
+from tutorial.processes import MailServer, wait_until
+
+POST = {"title": "最初の記事", "body": "本文です。"}
+NOTICE = "記事が公開されました"
+
+
+@pytest.fixture(scope="module")
+def worker(site, mail_server):
+    """A real worker that sends through a real SMTP server."""
+    env = mail_server.env | {"EMAIL_TIMEOUT": "1", "VISIBILITY_TIMEOUT": "8"}
+    return site.worker(env=env, arguments=("--without-mingle",))
+
+
+@pytest.fixture
+def mail(worker, mail_server):
+    """The mail server, willing again whatever the last test made it do, with the worker running."""
+    mail_server.refusal = mail_server.recipient_refusal = None
+    mail_server.stall.set()
+    mail_server.messages.clear()
+    mail_server.attempts = 0
+    if not worker.running:
+        worker.start()
+    return mail_server
+
+
+@pytest.fixture
+def queue():
+    """The tasks that wait in the broker; emptied before and after the test."""
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as broker:
+        broker.delete("celery")
+        yield lambda: broker.llen("celery")
+        broker.delete("celery")
+
+
+@pytest.fixture
+def author(client, django_user_model):
+    """A logged-in user with an address."""
+    user = django_user_model.objects.create_user("花子", "hanako@example.com")
+    client.force_login(user)
+    return user
+
+
+def texts(messages):
+    """Return the bodies of mails."""
+    return [message.get_content().strip() for message in messages]
+
+
+async def publish(page, server):
+    """Write a post in a browser."""
+    await page.goto(f"{server.url}/blog/new/")
+    await page.get_by_label("Title").fill(POST["title"])
+    await page.get_by_label("Body").fill(POST["body"])
+    await page.get_by_role("button", name="Publish").click()
+
+
+async def test_a_post_is_published_and_a_worker_sends_the_mail(open_page, site, mail):
+    """Publishing a post shows it in the list, and the notice arrives by mail from the worker."""
+    server = site.shared_server("runserver")
+    page = await open_page(server.url, "alice")
+    await publish(page, server)
+    await expect(page.get_by_role("status")).to_contain_text("Published. A notice about it is on its way")
+    await expect(page.get_by_role("heading", name=POST["title"])).to_be_visible()
+    [message] = mail.wait_for(1)
+    assert (message["To"], message["From"]) == ("alice@example.com", "noreply@example.com")
+    assert (message["Subject"], *texts([message])) == ("通知", NOTICE)
+
+
+async def test_without_a_broker_the_post_is_kept_and_the_author_told(open_page, site, unused_port):
+    """With the broker down a post is saved all the same, and the page says at once that no notice is queued."""
+    site_env, site.env = site.env, site.env | {"REDIS_URL": f"redis://127.0.0.1:{unused_port}"}
+    server = site.server("runserver")
+    site.env = site_env
+    page = await open_page(server.url, "bob")
+    start = time.monotonic()
+    await publish(page, server)
+    await expect(page.get_by_role("status")).to_contain_text("the notice could not be queued")
+    assert time.monotonic() - start < 3
+    await expect(page.get_by_text(f"{POST['title']} bob")).to_be_visible()
+
+
+@pytest.mark.django_db
+def test_the_notice_is_queued_when_the_post_is_committed(
+    client, author, queue, django_capture_on_commit_callbacks
+):
+    """The task enters the queue after the commit, not before."""
+    with django_capture_on_commit_callbacks() as callbacks:
+        response = client.post(reverse("blog:create_post"), POST)
+    assert response.url == reverse("blog:post_list")
+    assert (len(callbacks), queue()) == (1, 0)
+    callbacks[0]()
+    assert queue() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_notice_is_queued_for_a_post_that_is_rolled_back(client, author, queue, monkeypatch):
+    """When saving fails half-way there is no post, and no mail about it either."""
+
+    def save_and_fail(form):
+        form.instance.save()
+        raise RuntimeError("after the post was saved")
+
+    monkeypatch.setattr(PostForm, "save", save_and_fail)
+    with pytest.raises(RuntimeError):
+        client.post(reverse("blog:create_post"), POST)
+    assert (Post.objects.count(), queue()) == (0, 0)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("fault", [{"title": ""}, {"body": " "}, {"title": "x" * 201}])
+def test_an_invalid_post_is_explained_and_kept_in_the_form(client, author, fault):
+    """The form comes back with the reason and with what was typed."""
+    response = client.post(reverse("blog:create_post"), POST | fault)
+    assert response.status_code == 200
+    assert "errorlist" in response.text
+    assert (POST["title"] in response.text) or ("title" in fault)
+    assert not Post.objects.exists()
+
+
+def test_writing_needs_a_login(client):
+    """Whoever is not logged in is sent to the login page."""
+    assert client.get(reverse("blog:create_post")).url == "/login/?next=/blog/new/"
+
+
+@pytest.mark.django_db
+def test_markup_in_a_post_stays_text(client, author):
+    """HTML in a title or body is escaped."""
+    Post.objects.create(author=author, title="<script>1</script>", body="<b>2</b>")
+    page = client.get(reverse("blog:post_list")).text
+    assert "&lt;script&gt;1" in page
+    assert "<b>2" not in page
+
+
+def test_a_mail_server_that_is_busy_gets_the_mail_later(site, mail):
+    """A refusal for now (4xx) leads to another attempt, and the mail arrives."""
+    text = f"{NOTICE} {uuid4()}"
+    mail.refusal = "451 come back later"
+    send_notification_email.delay(site.user_ids["alice"], text)
+    wait_until(lambda: mail.attempts >= 2, what="a second attempt")
+    mail.refusal = None
+    mail.wait_for(1)
+    assert texts(mail.messages) == [text]
+
+
+def test_a_mail_server_that_stalls_does_not_block_the_worker(site, mail):
+    """A mail server that takes a mail and never answers costs one attempt, not the worker."""
+    mail.stall.clear()
+    send_notification_email.delay(site.user_ids["alice"], "first")
+    wait_until(lambda: mail.attempts >= 2, what="a second attempt")
+    mail.stall.set()
+    mail.wait_for(1)
+    assert set(texts(mail.messages)) == {"first"}
+
+
+def test_a_mail_server_that_is_not_there_yet_gets_the_mail_later(site, worker, unused_port):
+    """While nothing listens on the mail server's port the task is tried again, and the mail arrives."""
+    worker.stop()
+    env = {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(unused_port)}
+    with site.worker(env=env, arguments=("--without-mingle",)) as early_worker:
+        send_notification_email.delay(site.user_ids["bob"], NOTICE)
+        early_worker.wait_for_output("Retry in")
+        with MailServer(unused_port) as late_server:
+            [message] = late_server.wait_for(1)
+    assert message["To"] == "bob@example.com"
+
+
+@pytest.mark.parametrize("refusal", ["refusal", "recipient_refusal"])
+def test_a_final_refusal_is_logged_and_not_tried_again(site, mail, worker, refusal):
+    """A refusal for good (5xx), of the mail or its recipient, ends the task with a line in the log."""
+    setattr(mail, refusal, "550 no such mailbox")
+    task = send_notification_email.delay(site.user_ids["alice"], NOTICE)
+    worker.wait_for_output(f"{task.id}] succeeded")
+    assert "the mail server refuses it" in worker.output
+    assert mail.attempts == 1
+
+
+def test_a_user_who_is_gone_is_logged_and_not_tried_again(site, mail, worker):
+    """A deleted user ends the task with a line in the log, not with an exception."""
+    task = send_notification_email.delay(999_999, NOTICE)
+    worker.wait_for_output(f"{task.id}] succeeded")
+    assert "No notice for user 999999" in worker.output
+
+
+@pytest.mark.django_db
+def test_a_user_without_an_address_gets_no_mail(django_user_model, caplog, mailoutbox):
+    """A user without an address ends the task with a line in the log."""
+    user = django_user_model.objects.create_user("no-address")
+    send_notification_email(user.pk, NOTICE)
+    assert f"No notice for user {user.pk}" in caplog.text
+    assert mailoutbox == []
+
+
+def test_a_mail_survives_the_death_of_the_process_that_sends_it(site, mail, worker):
+    """When the worker's child process is killed in mid-task, the task goes back to the queue and runs again."""
+    mail.stall.clear()
+    send_notification_email.delay(site.user_ids["alice"], NOTICE)
+    wait_until(lambda: mail.attempts, what="the first attempt")
+    for child in psutil.Process(worker.pid).children():
+        if any(connection.raddr[1:] == (mail.port,) for connection in child.net_connections()):
+            child.kill()
+    mail.stall.set()
+    wait_until(lambda: mail.attempts >= 2, what="the task's second run")
+    assert NOTICE in texts(mail.wait_for(1))
+
+
+def test_a_mail_survives_the_death_of_the_whole_worker(site, mail, worker):
+    """When the whole worker is killed in mid-task, the next worker runs the task after the visibility timeout."""
+    mail.stall.clear()
+    send_notification_email.delay(site.user_ids["alice"], NOTICE)
+    wait_until(lambda: mail.attempts, what="the first attempt")
+    worker.kill()
+    mail.stall.set()
+    worker.start()
+    wait_until(lambda: mail.attempts >= 2, what="the task's second run", timeout=20)
+    assert NOTICE in texts(mail.wait_for(1))
+
+
+def test_a_worker_that_is_asked_to_stop_finishes_its_task(site, mail, worker):
+    """After SIGTERM a worker finishes what it has begun, and then ends."""
+    mail.stall.clear()
+    send_notification_email.delay(site.user_ids["bob"], NOTICE)
+    wait_until(lambda: mail.attempts, what="the first attempt")
+    os.kill(worker.pid, signal.SIGTERM)
+    worker.wait_for_output("Warm shutdown")
+    mail.stall.set()
+    mail.wait_for(1)
+    wait_until(lambda: not worker.running, what="the worker's end")
+    assert texts(mail.messages) == [NOTICE]
+
+
+def test_the_first_page_leads_to_chat_and_blog(client):
+    """Every page has links to the chat and to the blog."""
+    page = client.get("/").text
+    assert re.findall(r'<a href="(/\w+/)">', page)[:2] == ["/chat/", "/blog/"]
