@@ -5,6 +5,7 @@ or has a `stop()`, and ends what it started by its process id.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -143,10 +144,8 @@ class Process:
         return code
 
     def _signal_group(self, signal_number: int) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, signal_number)
-        except (ProcessLookupError, PermissionError):
-            pass
 
     def _wait_for(self, condition: Callable[[], object], timeout: float, what: str) -> None:
         def ready_or_ended() -> bool:
@@ -332,7 +331,7 @@ class MailServer:
     Attributes:
         messages: The mails it has taken, oldest first.
         attempts: How often a client has tried to hand over a mail, taken or not.
-        refusal: What it answers to a mail instead of taking it, such as `451 come back later`; None to take it.
+        refusal: What it answers to a mail instead of taking it, such as `451 later`; None to take it.
         recipient_refusal: The same for the recipient, whom a mail server is told before the mail.
         stall: An event; while it is clear, every mail waits before it is taken or refused.
     """

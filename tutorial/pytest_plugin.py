@@ -82,7 +82,7 @@ def site(request):
 
 @pytest.fixture(params=["runserver", "daphne"])
 def server(request, site):
-    """The step under test, served by Django's runserver and by daphne alone; for tests that leave it running."""
+    """The step under test, served by Django's runserver and by daphne. Tests must leave it running."""
     return site.shared_server(request.param)
 
 

@@ -79,7 +79,7 @@ CHANNEL_LAYERS = {
         "CONFIG": {
             # One retry at once: after a restart of the broker, the connections in the pool are dead.
             "hosts": [{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}],
-            # Messages that may wait for one process. The default of 100 drops some when 150 people write at once.
+            # How many messages may wait for a process. With the default of 100, a crowd that writes at once loses some.
             "capacity": 1000,
         },
     },

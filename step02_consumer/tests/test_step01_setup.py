@@ -71,7 +71,7 @@ def test_the_page_says_what_to_run_when_the_broker_is_down(client, settings, req
 
 
 def test_a_real_server_speaks_asgi(server):
-    """runserver, because daphne stands first in INSTALLED_APPS, and daphne itself serve the page over ASGI."""
+    """runserver, for which daphne stands first in INSTALLED_APPS, and daphne serve the page over ASGI."""
     response = httpx.get(server.url)
     assert response.status_code == 200
     assert response.headers["server"] == "daphne"

@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import redis
 from channels.testing import WebsocketCommunicator
-from chat.consumers import ChatConsumer
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
+
+from chat.consumers import ChatConsumer
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ def create_post(request):
     try:
         with transaction.atomic():
             form.save()
-            # On commit: a worker is quick, and must not run before the post is there, or for one that never will be.
+            # On commit: a worker must not look for a post that is not there yet, or never will be.
             send_notification_email.delay_on_commit(request.user.id, "記事が公開されました")
         messages.success(request, "Published. A notice about it is on its way to you by mail.")
     except OperationalError:

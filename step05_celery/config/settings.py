@@ -81,7 +81,7 @@ CHANNEL_LAYERS = {
         "CONFIG": {
             # One retry at once: after a restart of the broker, the connections in the pool are dead.
             "hosts": [{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}],
-            # Messages that may wait for one process. The default of 100 drops some when 150 people write at once.
+            # How many messages may wait for a process. With the default of 100, a crowd that writes at once loses some.
             "capacity": 1000,
         },
     },
@@ -109,7 +109,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # A broker that hangs must not hang the request that publishes.
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
-    # Seconds until a task whose worker has vanished runs again. Longer than any task, and than any wait for a retry.
+    # Seconds until a task whose worker has vanished runs again. Longer than a task and its wait for a retry.
     "visibility_timeout": int(os.environ.get("VISIBILITY_TIMEOUT", "120")),
     # Look for such tasks every 2 s; with the defaults it is every 100 s.
     "unacked_restore_interval": 2,

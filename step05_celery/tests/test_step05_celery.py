@@ -9,12 +9,12 @@ from uuid import uuid4
 import psutil
 import pytest
 import redis
-from blog.forms import PostForm
-from blog.models import Post
-from blog.tasks import send_notification_email
 from django.urls import reverse
 from playwright.async_api import expect
 
+from blog.forms import PostForm
+from blog.models import Post
+from blog.tasks import send_notification_email
 from tutorial.processes import MailServer, wait_until
 
 POST = {"title": "最初の記事", "body": "本文です。"}
@@ -83,7 +83,7 @@ async def test_a_post_is_published_and_a_worker_sends_the_mail(open_page, site, 
 
 
 async def test_without_a_broker_the_post_is_kept_and_the_author_told(open_page, site, unused_port):
-    """With the broker down a post is saved all the same, and the page says at once that no notice is queued."""
+    """With the broker down a post is saved all the same, and the page says that no notice is queued."""
     site_env, site.env = site.env, site.env | {"REDIS_URL": f"redis://127.0.0.1:{unused_port}"}
     server = site.server("runserver")
     site.env = site_env
@@ -207,7 +207,7 @@ def test_a_user_without_an_address_gets_no_mail(django_user_model, caplog, mailo
 
 
 def test_a_mail_survives_the_death_of_the_process_that_sends_it(site, mail, worker):
-    """When the worker's child process is killed in mid-task, the task goes back to the queue and runs again."""
+    """When the worker's child process is killed in mid-task, the task is queued and run again."""
     mail.stall.clear()
     send_notification_email.delay(site.user_ids["alice"], NOTICE)
     wait_until(lambda: mail.attempts, what="the first attempt")
@@ -220,7 +220,7 @@ def test_a_mail_survives_the_death_of_the_process_that_sends_it(site, mail, work
 
 
 def test_a_mail_survives_the_death_of_the_whole_worker(site, mail, worker):
-    """When the whole worker is killed in mid-task, the next worker runs the task after the visibility timeout."""
+    """When the whole worker is killed, the next one runs its task after the visibility timeout."""
     mail.stall.clear()
     send_notification_email.delay(site.user_ids["alice"], NOTICE)
     wait_until(lambda: mail.attempts, what="the first attempt")

@@ -1,0 +1,181 @@
+"""Run a step with everything it needs until Ctrl-C: broker, database, server and worker."""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import honcho.manager
+import httpx
+from honcho.manager import Manager
+
+from tutorial.broker import Broker, NoBroker, reachable_broker
+from tutorial.ports import free_port, port_problem
+from tutorial.prepare import DEMO_USERS
+from tutorial.steps import ROOT
+
+BROKER_DATA = ROOT / ".broker"
+
+# Seconds that server and worker have to end by themselves; the whole must be over within 5.
+honcho.manager.KILL_WAIT = 3
+
+
+class CannotRun(RuntimeError):
+    """Raised when a step cannot run here; its text says why and what to do, in a line."""
+
+
+def start_broker() -> tuple[str, Broker | None]:
+    """Find a broker or embed one; return its address, and the embedded one or None.
+
+    The embedded one takes port 6379 where that is free, so that commands in another terminal find it too.
+
+    Raises:
+        NoBroker: There is none, and none can be embedded.
+    """
+    found = reachable_broker()
+    if found:
+        return found, None
+    port = 6379 if port_problem("127.0.0.1", 6379) is None else free_port()
+    broker = Broker(port, BROKER_DATA).start()
+    return broker.url, broker
+
+
+def allowed_hosts(host: str) -> str:
+    """Return the names under which a server on an address can be asked for, with spaces between.
+
+    Args:
+        host: The address it listens on.
+    """
+    names = ["localhost", "127.0.0.1", "[::1]", host]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened on
+        names += [socket.gethostname(), *lan_addresses()]
+    return " ".join(dict.fromkeys(names))
+
+
+def lan_addresses() -> list[str]:
+    """Return the addresses of this machine that others in its network can reach."""
+    try:
+        found = socket.gethostbyname_ex(socket.gethostname())[2]
+    except OSError:
+        found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a UDP socket sends nothing; it only chooses the address to send from.
+            probe.connect(("192.0.2.1", 9))
+            found.append(probe.getsockname()[0])
+        except OSError:
+            pass
+    return [address for address in dict.fromkeys(found) if not address.startswith("127.")]
+
+
+def prepare(step: Path, env: dict[str, str]) -> None:
+    """Make the step's tables and, where there is a login, its demo users.
+
+    Raises:
+        CannotRun: It failed; the text has the last line of the output.
+    """
+    users = ["--users"] if has_login(step) else []
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "tutorial.prepare", *users],
+        cwd=step,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no output"]
+        raise CannotRun(f"Preparing {step.name} failed: {lines[-1]}")
+
+
+def has_login(step: Path) -> bool:
+    """Tell whether a step has a login page."""
+    return (step / "templates/registration/login.html").exists()
+
+
+def announce_when_ready(step: Path, host: str, port: int, broker: str) -> None:
+    """Wait until the page answers, then print where it is and who can log in."""
+    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host  # noqa: S104
+    probe = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    url = f"http://{f'[{probe}]' if ':' in probe else probe}:{port}/"
+    for _ in range(300):
+        try:
+            httpx.get(url, timeout=5, trust_env=False)
+            break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    else:
+        return
+    lines = [f"{step.name} is ready:  http://{shown}:{port}/"]
+    if host == "0.0.0.0":  # noqa: S104
+        lines += [f"from the network:  http://{address}:{port}/" for address in lan_addresses()]
+    if has_login(step):
+        lines += [f"log in as {name} with {password}" for name, password in DEMO_USERS.items()]
+    lines += [f"broker: {broker}", "Ctrl-C stops everything."]
+    print("\n" + "\n".join(f"    {line}" for line in lines) + "\n", flush=True)
+
+
+def run_step(step: Path, host: str, port: int) -> int:
+    """Run a step until Ctrl-C; return the exit code.
+
+    Args:
+        step: Its directory.
+        host: The address to listen on.
+        port: The port to listen on.
+
+    Raises:
+        CannotRun: The port is taken, or preparing the step failed.
+        NoBroker: There is no broker, and none can be embedded.
+    """
+    if problem := port_problem(host, port):
+        raise CannotRun(
+            f"Cannot listen on {host} port {port}: {problem}. Try another: make run PORT={port + 1}"
+        )
+    # Until honcho takes over, Ctrl-C interrupts; a closed terminal ends everything too.
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    url, broker = start_broker()
+    try:
+        env = os.environ | {"REDIS_URL": url, "PYTHONUNBUFFERED": "1"}
+        if host not in ("127.0.0.1", "localhost"):
+            env.setdefault("ALLOWED_HOSTS", allowed_hosts(host))
+        print(f"Broker: {'embedded' if broker else 'found'} at {url.rpartition('@')[2]}", flush=True)
+        prepare(step, env)
+        python = shlex.quote(sys.executable)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        manager = Manager()
+        manager.add_process("server", f"exec {python} manage.py runserver {address}", env=env, cwd=str(step))
+        if (step / "config/celery.py").exists():
+            worker = "-m celery --quiet -A config worker --loglevel INFO --concurrency 2"
+            manager.add_process("worker", f"exec {python} -W ignore {worker}", env=env, cwd=str(step))
+        shown = url.rpartition("@")[2] if "@" in url else url
+        threading.Thread(target=announce_when_ready, args=(step, host, port, shown), daemon=True).start()
+        manager.loop()
+        # Ctrl-C is how this is meant to end.
+        return 0 if manager.returncode in (130, 143) else manager.returncode
+    finally:
+        if broker:
+            broker.stop()
+
+
+def run_broker() -> None:
+    """Run only the embedded broker, on 127.0.0.1:6379, until Ctrl-C.
+
+    Raises:
+        CannotRun: The port is taken.
+        NoBroker: It cannot be embedded.
+    """
+    if problem := port_problem("127.0.0.1", 6379):
+        raise CannotRun(
+            f"Cannot listen on 127.0.0.1 port 6379: {problem}. If it is a broker, all is well already."
+        )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with Broker(6379, BROKER_DATA) as broker:
+        print(f"The broker answers at {broker.url}. Ctrl-C stops it.", flush=True)
+        broker.process.wait()
+    raise NoBroker("The broker ended by itself; its log is .broker/broker.log.")
