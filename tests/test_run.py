@@ -12,9 +12,16 @@ import httpx
 import psutil
 import pytest
 
+from tutorial.broker import answers
 from tutorial.ports import free_port
 from tutorial.processes import Process, wait_until
 from tutorial.steps import ROOT
+
+
+def alone(env):
+    """Return the environment of a machine on which no broker runs, with more variables."""
+    inherited = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    return inherited | {"TUTORIAL_BROKER_PORT": str(free_port())} | env
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def run(tmp_path):
     started = []
 
     def run(*arguments, **env):
-        environment = os.environ | {"DATABASE_PATH": str(tmp_path / "db.sqlite3")} | env
+        environment = alone(env) | {"DATABASE_PATH": str(tmp_path / "db.sqlite3")}
         process = Process([sys.executable, "-m", "tutorial", *arguments], ROOT, environment)
         started.append(process)
         process.spawn()
@@ -37,7 +44,7 @@ def run(tmp_path):
 def tutorial(*arguments, **env):
     """Run the command to its end and return what came of it."""
     command = [sys.executable, "-m", "tutorial", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=ROOT, env=alone(env), capture_output=True, text=True, timeout=60)
 
 
 def test_the_finished_app_starts_and_stops(run):
@@ -49,6 +56,7 @@ def test_the_finished_app_starts_and_stops(run):
     assert re.search(rf"step05_celery is ready: +http://localhost:{port}/", process.output)
     assert "log in as alice with alice-demo-pass" in process.output
     assert "log in as bob with bob-demo-pass" in process.output
+    assert "Broker: embedded" in process.output
     assert "The channel layer works" in httpx.get(f"http://localhost:{port}/").text
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 3
@@ -90,6 +98,28 @@ def test_a_broker_that_is_not_there_is_one_line():
     assert len(done.stderr.splitlines()) == 1
     assert "Nothing answers at REDIS_URL" in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_a_broker_that_is_there_is_used(run):
+    """What answers at REDIS_URL is used instead of an embedded broker, and left running."""
+    process = run("run", "1", "--port", str(free_port()), REDIS_URL=os.environ["REDIS_URL"])
+    process.wait_for_output("Broker: found")
+    process.wait_for_output("Ctrl-C stops everything.", timeout=60)
+    process.stop()
+    assert answers(os.environ["REDIS_URL"])
+
+
+def test_the_broker_alone(run):
+    """`tutorial broker` starts a broker for servers that are started by hand, and Ctrl-C stops it."""
+    port = str(free_port())
+    process = run("broker", TUTORIAL_BROKER_PORT=port)
+    process.wait_for_output("The broker answers at")
+    assert answers(f"redis://127.0.0.1:{port}")
+    again = tutorial("broker", TUTORIAL_BROKER_PORT=port)
+    assert (again.returncode, len(again.stderr.splitlines())) == (1, 1)
+    os.kill(process.pid, signal.SIGINT)
+    wait_until(lambda: not process.running, what="the end of the command")
+    assert not answers(f"redis://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import redis
 
 from tutorial.ports import free_port
 
-DEFAULT_URL = "redis://127.0.0.1:6379"
+# Where a broker is looked for, and where the embedded one listens. Tests choose a free port instead.
+DEFAULT_PORT = int(os.environ.get("TUTORIAL_BROKER_PORT", "6379"))
+DEFAULT_URL = f"redis://127.0.0.1:{DEFAULT_PORT}"
 NOT_EMBEDDABLE = (
     "No broker is running, and none can be embedded on this platform. "
     "Start one with `docker compose up -d broker` (on Windows, or inside WSL) or set REDIS_URL."
@@ -141,7 +143,7 @@ class Broker:
 def reachable_broker() -> str | None:
     """Return the address of a broker that already runs, or None where one must be embedded.
 
-    `REDIS_URL` counts if it is set, else what answers on 127.0.0.1:6379.
+    `REDIS_URL` counts if it is set, else what answers on 127.0.0.1 at `DEFAULT_PORT`.
 
     Raises:
         NoBroker: `REDIS_URL` is set and nothing answers there.

@@ -14,12 +14,13 @@ import honcho.manager
 import httpx
 from honcho.manager import Manager
 
-from tutorial.broker import Broker, NoBroker, reachable_broker
+from tutorial.broker import DEFAULT_PORT, DEFAULT_URL, Broker, NoBroker, answers, reachable_broker
 from tutorial.ports import free_port, port_problem
 from tutorial.prepare import DEMO_USERS
 from tutorial.steps import ROOT
 
-BROKER_DATA = ROOT / ".broker"
+# What is queued survives until the next start; at a port of a test's own there is no next start.
+BROKER_DATA = ROOT / ".broker" if DEFAULT_PORT == 6379 else None
 
 # Seconds that server and worker have to end by themselves; the whole must be over within 5.
 honcho.manager.KILL_WAIT = 3
@@ -32,7 +33,7 @@ class CannotRun(RuntimeError):
 def start_broker() -> tuple[str, Broker | None]:
     """Find a broker or embed one; return its address, and the embedded one or None.
 
-    The embedded one takes port 6379 where that is free, so that commands in another terminal find it too.
+    The embedded one takes the usual port where that is free, so that commands in another terminal find it.
 
     Raises:
         NoBroker: There is none, and none can be embedded.
@@ -40,7 +41,7 @@ def start_broker() -> tuple[str, Broker | None]:
     found = reachable_broker()
     if found:
         return found, None
-    port = 6379 if port_problem("127.0.0.1", 6379) is None else free_port()
+    port = free_port() if port_problem("127.0.0.1", DEFAULT_PORT) else DEFAULT_PORT
     broker = Broker(port, BROKER_DATA).start()
     return broker.url, broker
 
@@ -164,18 +165,18 @@ def run_step(step: Path, host: str, port: int) -> int:
 
 
 def run_broker() -> None:
-    """Run only the embedded broker, on 127.0.0.1:6379, until Ctrl-C.
+    """Run only the embedded broker, on 127.0.0.1 at the usual port, until Ctrl-C.
 
     Raises:
         CannotRun: The port is taken.
         NoBroker: It cannot be embedded.
     """
-    if problem := port_problem("127.0.0.1", 6379):
-        raise CannotRun(
-            f"Cannot listen on 127.0.0.1 port 6379: {problem}. If it is a broker, all is well already."
-        )
+    if answers(DEFAULT_URL):
+        raise CannotRun(f"A broker answers at {DEFAULT_URL} already.")
+    if problem := port_problem("127.0.0.1", DEFAULT_PORT):
+        raise CannotRun(f"Cannot listen on 127.0.0.1 port {DEFAULT_PORT}: {problem}.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Broker(6379, BROKER_DATA) as broker:
+    with Broker(DEFAULT_PORT, BROKER_DATA) as broker:
         print(f"The broker answers at {broker.url}. Ctrl-C stops it.", flush=True)
         broker.process.wait()
-    raise NoBroker("The broker ended by itself; its log is .broker/broker.log.")
+    raise NoBroker(f"The broker ended by itself; its log is {broker.data}/broker.log.")

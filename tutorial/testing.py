@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from rich.console import Console
 
 from tutorial.steps import ROOT, all_steps
 
+# More than two cores need, because the tests often wait for a process or a deadline.
+LANES = 3
 # pytest's exit code when nothing was collected or selected.
 NO_TESTS = 5
 
@@ -61,7 +63,7 @@ def run_suite(directory: Path, arguments: Sequence[str]) -> Outcome:
 
 
 def run_suites(steps: Sequence[Path], course: bool, arguments: Sequence[str]) -> int:
-    """Run the suites of steps, two at a time, and print a line for each as it ends.
+    """Run the suites of steps, three at a time, and print a line for each as it ends.
 
     Args:
         steps: The directories of the steps.
@@ -72,12 +74,14 @@ def run_suites(steps: Sequence[Path], course: bool, arguments: Sequence[str]) ->
         0 when every suite passed, 1 otherwise, 5 when no test was selected.
     """
     console = Console(highlight=False, soft_wrap=True)
-    # The longest first, so that both lanes end at about the same time.
-    directories = [*reversed(steps), *([ROOT] if course else [])]
+    # The longest first, so that the lanes end at about the same time.
+    directories = [*([ROOT] if course else []), *reversed(steps)]
     console.print(f"Testing {', '.join('tests' if d == ROOT else d.name for d in directories)} ...")
     failed, ran = [], False
-    with ThreadPoolExecutor(max_workers=2) as lanes:
-        for outcome in lanes.map(lambda directory: run_suite(directory, arguments), directories):
+    with ThreadPoolExecutor(max_workers=LANES) as lanes:
+        suites = [lanes.submit(run_suite, directory, arguments) for directory in directories]
+        for suite in as_completed(suites):
+            outcome = suite.result()
             passed = outcome.code in (0, NO_TESTS)
             ran = ran or outcome.code != NO_TESTS
             mark = "[green]passed[/]" if passed else "[red]FAILED[/]"

@@ -80,7 +80,7 @@ CHANNEL_LAYERS = {
         "CONFIG": {
             # One retry at once: after a restart of the broker, the connections in the pool are dead.
             "hosts": [{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}],
-            # How many messages may wait for a process. With the default of 100, a crowd that writes at once loses some.
+            # Messages that may wait for one process. The default, 100, is too few for a crowd.
             "capacity": 1000,
         },
     },
