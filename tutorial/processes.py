@@ -27,7 +27,12 @@ from tutorial.ports import free_port
 SERVERS = {
     "runserver": ["manage.py", "runserver", "--noreload", "{port}"],
     "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "config.asgi:application"],
-    "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "config.asgi:application"],
+    # The production server: bounded frames, and a silent client is gone within 12 s.
+    "uvicorn": [
+        *("-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--lifespan", "off"),
+        *("--ws-max-size", "65536", "--ws-ping-interval", "5", "--ws-ping-timeout", "5"),
+        "config.asgi:application",
+    ],
 }
 
 
