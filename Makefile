@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run broker test lint format diffs lock clean
+.PHONY: run broker test lint format diffs faults notebooks notebooks-run docs lock clean
 
 run: .venv/ready ## Run the finished app (STEP=3 for another step, PORT=8001 for another port)
 	@$(BIN)/tutorial run $(STEP) --host $(HOST) --port $(PORT)
@@ -30,6 +30,19 @@ format: .venv/ready-dev ## Format and mend style
 
 diffs: .venv/ready ## Write docs/diffs again
 	@$(BIN)/tutorial diff --write
+
+faults: .venv/ready-dev ## Provoke every fault at full length and print what was lost
+	@$(BIN)/python -m tests.faults
+
+notebooks: .venv/ready-dev ## Open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab notebooks
+
+notebooks-run: .venv/ready-dev ## Run all notebooks again and keep their outputs
+	@$(BIN)/python -m tests.notebooks
+
+docs: .venv/ready-dev ## Build the site into docs/_build/html
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "The site is docs/_build/html/index.html"
 
 lock: .venv/ready ## Resolve the dependencies again
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \

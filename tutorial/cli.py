@@ -68,14 +68,14 @@ def broker() -> None:
 def test(context: typer.Context, step: StepArgument = None) -> None:
     """Test one step or, without a name, all of them and the course. What follows `--` is for pytest."""
     try:
-        from tutorial.testing import run_suites, suites
+        from tutorial.testing import all_suites, run_suites
     except ImportError as error:
         raise fail(f"The tests need more packages ({error}). Run `make test` once.") from None
     if step and step.startswith("-"):
         context.args.insert(0, step)
         step = None
-    chosen, course = suites(step_or_exit(step) if step else None)
-    raise typer.Exit(run_suites(chosen, course, context.args))
+    chosen = [step_or_exit(step)] if step else all_suites()
+    raise typer.Exit(run_suites(chosen, context.args))
 
 
 @app.command()

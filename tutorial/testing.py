@@ -14,6 +14,7 @@ from rich.console import Console
 
 from tutorial.steps import ROOT, all_steps
 
+TESTS = ROOT / "tests"
 # More than two cores need, because the tests often wait for a process or a deadline.
 LANES = 3
 # pytest's exit code when nothing was collected or selected.
@@ -44,13 +45,16 @@ class Outcome:
 
 
 def run_suite(directory: Path, arguments: Sequence[str]) -> Outcome:
-    """Run pytest in a directory and return what came of it."""
+    """Run pytest for a step or a directory of `tests/` and return what came of it."""
+    in_course = TESTS in (directory, *directory.parents)
+    # tests/ alone means the files in it; each directory inside is a suite of its own.
+    chosen = sorted(map(str, directory.glob("test_*.py"))) if in_course else []
     env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     start = time.monotonic()
     with tempfile.TemporaryFile() as output:
         code = subprocess.call(  # noqa: S603
-            [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *arguments],
-            cwd=directory,
+            [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *chosen, *arguments],
+            cwd=ROOT if in_course else directory,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -58,25 +62,21 @@ def run_suite(directory: Path, arguments: Sequence[str]) -> Outcome:
         )
         output.seek(0)
         text = output.read().decode(errors="replace")
-    name = "tests" if directory == ROOT else directory.name
-    return Outcome(name, code, text, time.monotonic() - start)
+    return Outcome(str(directory.relative_to(ROOT)), code, text, time.monotonic() - start)
 
 
-def run_suites(steps: Sequence[Path], course: bool, arguments: Sequence[str]) -> int:
-    """Run the suites of steps, three at a time, and print a line for each as it ends.
+def run_suites(directories: Sequence[Path], arguments: Sequence[str]) -> int:
+    """Run suites, three at a time, and print a line for each as it ends.
 
     Args:
-        steps: The directories of the steps.
-        course: Whether the tests of the course as a whole run too.
+        directories: Steps, or directories of `tests/`. The longest should come first.
         arguments: More words for pytest's command line.
 
     Returns:
         0 when every suite passed, 1 otherwise, 5 when no test was selected.
     """
     console = Console(highlight=False, soft_wrap=True)
-    # The longest first, so that the lanes end at about the same time.
-    directories = [*([ROOT] if course else []), *reversed(steps)]
-    console.print(f"Testing {', '.join('tests' if d == ROOT else d.name for d in directories)} ...")
+    console.print(f"Testing {', '.join(str(path.relative_to(ROOT)) for path in directories)} ...")
     failed, ran = [], False
     with ThreadPoolExecutor(max_workers=LANES) as lanes:
         suites = [lanes.submit(run_suite, directory, arguments) for directory in directories]
@@ -105,6 +105,7 @@ def run_suites(steps: Sequence[Path], course: bool, arguments: Sequence[str]) ->
     return 1 if failed else 0
 
 
-def suites(step: Path | None) -> tuple[list[Path], bool]:
-    """Return the steps to test, and whether the course as a whole is meant too."""
-    return ([step], False) if step else (all_steps(), True)
+def all_suites() -> list[Path]:
+    """Return the directories of all suites: the course's, then the steps', the longest first."""
+    course = [TESTS, *sorted(path.parent for path in TESTS.glob("*/__init__.py"))]
+    return [*course, *reversed(all_steps())]
