@@ -57,12 +57,18 @@ def pytest_unconfigure():
         _broker.stop()
 
 
+def pytest_configure(config):
+    """Name the marker, so that `-m "not browser"` leaves the browser tests out."""
+    config.addinivalue_line("markers", "browser: needs a Chromium or Chrome")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Let the browser tests of a module share one event loop, which is where their browser lives."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")
