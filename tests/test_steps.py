@@ -1,6 +1,7 @@
 """The steps differ by one feature each and stay honest copies of each other."""
 
 import difflib
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from tutorial.broker import answers
 from tutorial.diffs import diff_file, files, step_diff
 from tutorial.steps import all_steps, number
 
@@ -86,3 +88,15 @@ def test_a_step_fails_the_next_steps_tests(before, after, tmp_path):
     )
     assert done.returncode in (1, 2), done.stdout
     assert " passed" not in done.stdout.splitlines()[-1]
+
+
+def test_broken_settings_leave_no_broker_behind(tmp_path):
+    """When a learner's settings cannot be read, the tests' broker ends all the same."""
+    copy = tmp_path / "step"
+    shutil.copytree(STEPS[0], copy, ignore=shutil.ignore_patterns("__pycache__", "db.sqlite3*"))
+    (copy / "config/settings.py").write_text("import os\nprint('BROKER', os.environ['REDIS_URL'])\n1 / 0\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=120)
+    assert "ZeroDivisionError" in done.stderr
+    [url] = re.findall(r"BROKER (\S+)", done.stdout)
+    assert not answers(url)

@@ -4,6 +4,7 @@ Loaded with `-p`, before pytest-django reads the settings, because those take th
 address from the environment.
 """
 
+import atexit
 import os
 import shutil
 
@@ -39,6 +40,8 @@ def pytest_load_initial_conftests():
     global _broker
     try:
         _broker = Broker().start()
+        # Also when the settings cannot be read, and pytest ends before its own clean-up.
+        atexit.register(_broker.stop)
         os.environ["REDIS_URL"] = _broker.url
     except NoBroker as embedded:
         try:
@@ -49,12 +52,6 @@ def pytest_load_initial_conftests():
             raise pytest.UsageError(str(embedded)) from None
         os.environ["REDIS_URL"] = found
     return (yield)
-
-
-def pytest_unconfigure():
-    """Stop the broker."""
-    if _broker is not None:
-        _broker.stop()
 
 
 def pytest_configure(config):
