@@ -24,12 +24,24 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tutorial.broker import Broker
-from tutorial.processes import Process, Server, Site, Worker
+from tutorial.processes import NotStarted, Process, Server, Site, Worker, wait_until
 from tutorial.pytest_plugin import CHROMIUM_FLAGS, chromium
 from tutorial.steps import ROOT
 
 GREETING = '{"message": "こんにちは!"}'
 OWNERS = {"channels": "django", "channels_redis": "django", "celery": "celery", "kombu": "celery"}
+LATE_COMMIT = """
+import time
+from pathlib import Path
+from django.contrib.auth.models import User
+from django.db import transaction
+from blog.tasks import send_notification_email
+with transaction.atomic():
+    user = User.objects.create_user("carol", "carol@example.com")
+    send_notification_email.delay(user.id, "hello")
+    while not Path("seen").exists():
+        time.sleep(0.02)
+"""
 # What differs from run to run, and what stands for it on both sides of a comparison.
 VARIABLE = [
     (r"(127\.0\.0\.1|localhost)(:|', )\d+", r"\1\2PORT"),
@@ -226,6 +238,88 @@ def visit(
     except ConnectionClosed as closed:
         told.append(f"close code {closed.rcvd.code if closed.rcvd else 1006}")
     return "".join(f"{line}\n" for line in told)
+
+
+class Chat:
+    """A probe that opens a socket for each of some frames and tells what client and server say.
+
+    Args:
+        frames: The frames; a greeting if none are given.
+        path: The path of the socket.
+        origin: The Origin that is sent: True for the server's own, None for none.
+        user: The demo user whose session cookie is sent.
+    """
+
+    def __init__(
+        self,
+        *frames: str | bytes,
+        path: str = "/ws/chat/lobby/",
+        origin: str | bool | None = True,
+        user: str | None = None,
+    ):
+        self.frames, self.path, self.origin, self.user = frames or (GREETING,), path, origin, user
+
+    def __call__(self, project: Project) -> str:
+        """Serve the project with runserver and talk to it."""
+        server = project.server()
+        told = self.talk(project, server)
+        server.stop()
+        return told + server.output
+
+    def talk(self, project: Project, server: Server) -> str:
+        """Talk to a running server and return what the client is told."""
+        headers = project.headers(server, self.user)
+        if self.origin is None:
+            del headers["Origin"]
+        elif self.origin is not True:
+            headers["Origin"] = self.origin
+        return "".join(visit(server, headers, frame, path=self.path) for frame in self.frames)
+
+
+def start(kind: str) -> Callable[[Project], str]:
+    """Return a probe that starts a server of a kind and tells what it says, whether it runs or not."""
+
+    def probe(project: Project) -> str:
+        try:
+            server = project.server(kind)
+        except NotStarted as ended:
+            return str(ended)
+        server.stop()
+        return server.output
+
+    return probe
+
+
+def shell(code: str) -> Callable[[Project], str]:
+    """Return a probe that runs code in Django's shell."""
+    return lambda project: project.shell(code)
+
+
+def opens(address: str, script: str = "address => { new WebSocket(address) }") -> Callable[[Project], str]:
+    """Return a probe that opens a socket from a page and tells what the browser's console says.
+
+    Args:
+        address: The address, where `{host}` stands for the server's host and port.
+        script: A function of JavaScript that opens it.
+    """
+
+    def probe(project: Project) -> str:
+        server = project.server()
+        with page_of() as page:
+            page.goto(f"{server.url}/")
+            page.evaluate(script, address.format(host=f"127.0.0.1:{server.port}"))
+            return console_of(page)
+
+    return probe
+
+
+def late_commit(project: Project) -> str:
+    """Let a transaction end only when the worker has looked for the user it makes."""
+    worker = project.worker()
+    sender = project.spawn("manage.py", "shell", "-c", LATE_COMMIT)
+    wait_until(lambda: "raised unexpected" in worker.output or not sender.running, 30, "the task's failure")
+    (project.directory / "seen").touch()
+    return sender.output + worker.output
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The symptom index is true: each mistake is made in a copy of a step, and says what the page says."""
 
-
 import pytest
 import redis
 from websockets.exceptions import ConnectionClosed
@@ -8,18 +7,22 @@ from websockets.sync.client import connect
 
 from tests.symptoms.mistakes import (
     GREETING,
+    Chat,
     Mistake,
     check_links,
     console_of,
+    late_commit,
     missing,
+    opens,
     page_of,
     project,
     read_page,
+    shell,
+    start,
     two_at_a_time,
-    visit,
 )
 from tutorial.ports import free_port
-from tutorial.processes import MailServer, NotStarted, wait_until
+from tutorial.processes import MailServer, wait_until
 from tutorial.steps import ROOT
 
 PAGE = ROOT / "docs/symptoms.md"
@@ -35,35 +38,9 @@ ON_COMMIT = 'send_notification_email.delay_on_commit(request.user.id, "記事が
 NOBODY_LISTENS = f"redis://127.0.0.1:{free_port()}"
 
 
-class Chat:
-    """A probe that opens a socket for each of some frames and tells what client and server say.
-
-    Arguments: the frames, the path of the socket, and whether an Origin is sent.
-    """
-
-    def __init__(self, *frames, path="/ws/chat/lobby/", origin=True):
-        self.frames, self.path, self.origin = frames or [GREETING], path, origin
-
-    def __call__(self, project):
-        server = project.server("runserver")
-        told = self.talk(server, project.headers(server))
-        server.stop()
-        return told + server.output
-
-    def talk(self, server, headers):
-        """Talk to a running server and return what the client is told."""
-        headers = headers if self.origin else {}
-        return "".join(visit(server, headers, frame, path=self.path) for frame in self.frames)
-
-
 def manage(*arguments):
     """Return a probe that runs manage.py."""
     return lambda project: project.manage(*arguments)
-
-
-def shell(code):
-    """Return a probe that runs code in Django's shell."""
-    return lambda project: project.shell(code)
 
 
 DELAY = """
@@ -131,49 +108,10 @@ def idle(project):
     return f"{closed.value}\n{server.output}"
 
 
-def start(kind):
-    """Return a probe that starts a server and tells what it says, whether it runs or not."""
-
-    def probe(project):
-        try:
-            server = project.server(kind)
-        except NotStarted as ended:
-            return str(ended)
-        server.stop()
-        return server.output
-
-    return probe
-
-
 def joined(project, server):
     """Join a room on a server."""
     address = server.websocket_url("/ws/chat/lobby/")
     return connect(address, additional_headers=project.headers(server), proxy=None)
-
-
-def late_commit(project):
-    """Let a transaction end only when the worker has looked for the user."""
-    worker = project.worker()
-    sender = project.spawn(
-        "manage.py",
-        "shell",
-        "-c",
-        """
-import time
-from pathlib import Path
-from django.contrib.auth.models import User
-from django.db import transaction
-from blog.tasks import send_notification_email
-with transaction.atomic():
-    user = User.objects.create_user("carol", "carol@example.com")
-    send_notification_email.delay(user.id, "hello")
-    while not Path("seen").exists():
-        time.sleep(0.02)
-""",
-    )
-    wait_until(lambda: "raised unexpected" in worker.output or not sender.running, 30, "the task's failure")
-    (project.directory / "seen").touch()
-    return sender.output + worker.output
 
 
 def unregistered(project):
@@ -229,19 +167,6 @@ def step_test(name):
     return lambda project: project.run("-m", "pytest", "-q", "-p", "no:cacheprovider", name)
 
 
-def opens(path):
-    """Return a probe that opens a socket from a page of ours and tells what the browser's console says."""
-
-    def probe(project):
-        server = project.server()
-        with page_of() as page:
-            page.goto(f"{server.url}/")
-            page.evaluate("path => { new WebSocket(`ws://${location.host}${path}`) }", path)
-            return console_of(page)
-
-    return probe
-
-
 def secure_page(project):
     """Open a room over HTTPS; the page and its files come from the project's server."""
     server = project.server()
@@ -291,11 +216,11 @@ MISTAKES = {
         },
         cure=False,
     ),
-    "c403": Mistake("step03_routing", opens("/chat/lobby/"), cure=False),
-    "c404": Mistake("step03_routing", opens("/ws/chat/lobby/"), edits=NO_DAPHNE, cure=False),
+    "c403": Mistake("step03_routing", opens("ws://{host}/chat/lobby/"), cure=False),
+    "c404": Mistake("step03_routing", opens("ws://{host}/ws/chat/lobby/"), edits=NO_DAPHNE, cure=False),
     "c500": Mistake(
         "step03_routing",
-        opens("/ws/chat/lobby/"),
+        opens("ws://{host}/ws/chat/lobby/"),
         edits={"config/asgi.py": ('"websocket": ', '"ws": ')},
         cure=False,
     ),
@@ -383,7 +308,7 @@ MISTAKES = {
     ),
     "s11": Mistake("step03_routing", Chat(), env={"REDIS_URL": NOBODY_LISTENS}),
     "s13": Mistake("step03_routing", Chat(), edits={"config/settings.py": (HOSTS, '"hosts": REDIS_URL')}),
-    "s14": Mistake("step03_routing", Chat(origin=False), cure=Chat()),
+    "s14": Mistake("step03_routing", Chat(origin=None), cure=Chat()),
     "s15": Mistake(
         "step03_routing",
         Chat(),
@@ -561,7 +486,7 @@ def test_the_cure_lets_people_talk(mended, name):
     """In the step as it stands the same visit is answered, and nothing is raised."""
     project, server = mended
     cure = MISTAKES[name].cure
-    told = (MISTAKES[name].probe if cure is True else cure).talk(server, project.headers(server))
+    told = (MISTAKES[name].probe if cure is True else cure).talk(project, server)
     assert "the socket is open\nanswer: " in told
     assert "close code" not in told
     assert "Traceback" not in server.output
