@@ -1,14 +1,12 @@
 """The errata are true: the document's own lines, put back into a step, do what the page says."""
 
 import re
-import textwrap
 
 import psutil
 import pytest
 import redis
 
 from tests.symptoms.mistakes import (
-    GREETING,
     Chat,
     Mistake,
     check_links,
@@ -140,6 +138,13 @@ CHAT = {
     "chat/routing.py": ROUTING,
     "config/asgi.py": NEEDED_IMPORT + ASGI,
 }
+# The document's channel layer, but for the port.
+LAYER = (
+    '"hosts": [{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}]',
+    "'hosts': [('127.0.0.1', int(REDIS_URL.rpartition(':')[2]))]",
+    '            "capacity": 1000,\n',
+    "",
+)
 VIEWS = f"""\
 from django.shortcuts import redirect, render
 from blog.models import Post
@@ -161,7 +166,9 @@ before = Post.objects.count()
 
 def chat(*frames, **options):
     """Return the document's chat and a probe that talks to it."""
-    return Mistake("step03_routing", Chat(*frames, **options), files=CHAT)
+    return Mistake(
+        "step03_routing", Chat(*frames, **options), edits={"config/settings.py": LAYER}, files=CHAT
+    )
 
 
 def bad_frame(project):
@@ -242,22 +249,42 @@ send_notification_email.delay(User.objects.get(username="alice").id, "hello")
 
 ERRATA = {
     "e01": Mistake(
-        "step03_routing", Chat(path="/ws/chat/room1/"), edits={"config/settings.py": (DAPHNE, "")}, files=CHAT
+        "step03_routing",
+        Chat(path="/ws/chat/room1/"),
+        edits={"config/settings.py": (*LAYER, DAPHNE, "")},
+        files=CHAT,
     ),
-    "e02": Mistake("step03_routing", start("runserver"), files=CHAT | {"config/asgi.py": ASGI}),
-    "e03": Mistake("step03_routing", start("daphne"), files=CHAT, env={"DJANGO_SETTINGS_MODULE": None}),
+    "e02": Mistake(
+        "step03_routing",
+        start("runserver"),
+        edits={"config/settings.py": LAYER},
+        files=CHAT | {"config/asgi.py": ASGI},
+    ),
+    "e03": Mistake(
+        "step03_routing",
+        start("daphne"),
+        edits={"config/settings.py": LAYER},
+        files=CHAT,
+        env={"DJANGO_SETTINGS_MODULE": None},
+    ),
     "e04": Mistake(
         "step03_routing",
         start("daphne"),
+        edits={"config/settings.py": LAYER},
         files=CHAT | {"chat/consumers.py": f"from django.contrib.auth.models import User\n{CONSUMERS}"},
     ),
     "e05": chat(path="/ws/chat/my-room/"),
     "e06": chat(path="/ws/chat/%E6%97%A5%E6%9C%AC/"),
-    "e07": Mistake("step03_routing", bad_frame, files=CHAT),
+    "e07": Mistake("step03_routing", bad_frame, edits={"config/settings.py": LAYER}, files=CHAT),
     "e08": chat(b"\x00\xff"),
     "e09": chat(origin="https://evil.example", user="alice"),
     "e10": chat(),
-    "e11": Mistake("step03_routing", opens("", f"() => {{ {CLIENT} }}"), files=CHAT),
+    "e11": Mistake(
+        "step03_routing",
+        opens("", f"() => {{ {CLIENT} }}", "uvicorn"),
+        edits={"config/settings.py": LAYER},
+        files=CHAT,
+    ),
     "e13": Mistake(
         "step05_celery",
         worker_without_broker_url,
@@ -332,20 +359,3 @@ def test_our_way_is_proved(name):
 def test_the_links_lead_somewhere():
     """A link to a thread leads to that project and number, and a link to a file to a file that exists."""
     check_links(PAGE)
-
-
-if __name__ == "__main__":
-    import os, sys
-    from concurrent.futures import ThreadPoolExecutor
-    from tutorial.broker import Broker
-    from tests.symptoms.mistakes import normalised
-    with Broker() as b:
-        os.environ["REDIS_URL"] = b.url
-        with ThreadPoolExecutor(2) as pool:
-            futures = {n: pool.submit(ERRATA[n].make) for n in sys.argv[1:] or ERRATA}
-            for n, f in futures.items():
-                print("=" * 30, n)
-                try:
-                    print("\n".join(l for l in normalised(f.result()) if not l.startswith(("File ", "^", "return", "HTTP GET", "await", "raise", "self.", "-", "*")))[-2500:])
-                except Exception as e:
-                    print("FAILED", repr(e))

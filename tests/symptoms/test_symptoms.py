@@ -204,6 +204,8 @@ MISTAKES = {
             )
         },
         env={"REDIS_URL": NOBODY_LISTENS},
+        # s21 is the step as it stands, with the broker down.
+        cure=False,
     ),
     "s37": Mistake(
         "step05_celery",
@@ -391,7 +393,6 @@ MISTAKES = {
         "step03_routing",
         one_page_quote("s34"),
         edits={"config/settings.py": ('            "capacity": 1000,\n', "")},
-        cure=False,
     ),
     "s36": Mistake(
         "step05_celery",
