@@ -55,11 +55,11 @@ VARIABLE = [
 
 
 class Project:
-    """A copy of a step with a broker and processes of its own.
+    """A copy of a step with a broker, a database and processes of its own.
 
     Args:
         directory: Where the copy stands.
-        site: The step's database and demo users.
+        site: The step's database and demo users; the project gets a copy.
         broker: The running broker.
         stack: What ends the processes.
         env: More variables for the environment; None as a value takes a variable away.
@@ -76,7 +76,9 @@ class Project:
         self.directory, self.broker, self._stack = directory, broker, stack
         self._site = copy.copy(site)
         self._site.step = directory
-        merged = {**site.env, "REDIS_URL": broker.url, **env}
+        # A database of its own, so that an open transaction locks no other project out.
+        database = shutil.copy(site.env["DATABASE_PATH"], directory.parent)
+        merged = {**site.env, "DATABASE_PATH": database, "REDIS_URL": broker.url, **env}
         self._site.env = {name: value for name, value in merged.items() if value is not None}
         self.env = self._site.env
         self.users = site.user_ids
@@ -129,7 +131,7 @@ _lock = threading.Lock()
 
 
 def site_of(step: str) -> Site:
-    """Return the one database with its demo users that all projects of a step share."""
+    """Return the database with its demo users that every project of a step gets a copy of."""
     with _lock:
         if step not in _sites:
             _sites[step] = Site(ROOT / step, os.environ["REDIS_URL"])

@@ -47,8 +47,14 @@ DELAY = """
 from blog.tasks import send_notification_email
 print(send_notification_email.delay(1, "hello"))
 """
-
-
+SAY_LATER = """
+import hashlib
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+group = "chat_" + hashlib.sha256(b"lobby").hexdigest()
+event = {"type": "chat_message", "message": "later", "username": "the shell"}
+async_to_sync(get_channel_layer().group_send)(group, event)
+"""
 ASK = """
 import traceback
 from blog.tasks import send_notification_email as send
@@ -85,18 +91,30 @@ def one_page_quote(name):
 
 
 def nothing_arrives(project):
-    """Send a greeting and then a frame that is always answered: what is heard first is the answer."""
-    told = []
+    """Send a greeting, and then something to the group by another way: is the greeting heard before it?"""
+    told = {}
     for kind in ("runserver", "uvicorn"):
         server = project.server(kind)
         with joined(project, server) as socket:
             socket.send(GREETING)
+            # Its answer says that the server has done with the greeting.
             socket.send("not JSON")
-            assert "not a chat message" in socket.recv(timeout=20)
+            heard = hear_until(socket, "not a chat message")
+            project.shell(SAY_LATER)
+            heard += hear_until(socket, "later")
         server.stop()
-        told.append(server.output)
-    assert "RuntimeWarning" not in told[0]
-    return "".join(told)
+        told[kind] = server.output
+    assert any("anonymous" in frame for frame in heard) == ("RuntimeWarning" not in told["uvicorn"])
+    assert "RuntimeWarning" not in told["runserver"]
+    return told["uvicorn"]
+
+
+def hear_until(socket, text):
+    """Return the frames up to the one that has a text."""
+    heard = [""]
+    while text not in heard[-1]:
+        heard.append(socket.recv(timeout=20))
+    return heard
 
 
 def idle(project):
@@ -136,11 +154,13 @@ from blog.models import Post
 client = Client(raise_request_exception=False)
 client.force_login(User.objects.get(username="alice"))
 client.post("/blog/new/", {"title": "t", "body": "b"}, HTTP_HOST="localhost")
-print("Posts:", Post.objects.count())
+print("posts:", Post.objects.count())
 """)
         [mail] = mail_server.wait_for(1)
         wait_until(lambda: "succeeded" in worker.output, 20, "the task")
-        return f"{said}\nMail: {mail['Subject']}: {mail.get_content()}\n{worker.output}"
+        assert "posts: 0" in said
+        assert mail.get_content().strip() == "記事が公開されました"
+        return worker.output
 
 
 def killed_worker(project):
@@ -440,6 +460,8 @@ send_notification_email.delay(User.objects.get(username="alice"), "hello")
 
 # Not to be provoked here: they need Windows, an old Redis server or older libraries.
 REPORTED = {"s12", "s25", "s31"}
+# What the page says of clients, and what a client reports.
+TOLD = {"told 403": "HTTP 403", "told 404": "HTTP 404", "told 500": "HTTP 500", "code 1011": "1011"}
 ROWS = {f"s{number:02}" for number in range(1, 38)}
 PLACES = ["Browser console", "Server log", "Worker log", "Tests", "Nowhere: nothing happens"]
 
@@ -473,6 +495,8 @@ def test_the_page_has_what_is_said(said, name):
     answer = said(("made", name))
     absent = [line for text in texts for line in missing(text, answer)]
     assert not absent, answer
+    for claim, sign in TOLD.items():
+        assert sign in answer or claim not in ENTRIES[name].body
 
 
 @pytest.fixture(scope="module")
