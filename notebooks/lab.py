@@ -271,7 +271,7 @@ def draw_sequence(lanes: Sequence[str], arrows: Sequence[tuple], title: str) -> 
         axes.plot([x, x], [-0.2, len(arrows)], color="#D1D5DB", lw=1.5, zorder=0)
         color = colors[lane.split()[0]]
         box = {"boxstyle": "round,pad=0.4", "facecolor": color, "edgecolor": "none"}
-        axes.text(x, -0.9, lane.replace(" ", "\n", 1), ha="center", va="center", color="white", bbox=box, size=9.5)
+        axes.text(x, -1.05, lane.replace(" ", "\n", 1), ha="center", va="center", color="white", bbox=box, size=9.5)
     for y, (milliseconds, source, target, label) in enumerate(arrows):
         start, end = lanes.index(source), lanes.index(target)
         color = colors[source.split()[0]]
@@ -281,7 +281,7 @@ def draw_sequence(lanes: Sequence[str], arrows: Sequence[tuple], title: str) -> 
         near = start + (0.5 if end > start else -0.5)
         axes.text(near, y + 0.22, label, ha="center", va="bottom", size=9, color=color, bbox=place, zorder=3)
         axes.text(-0.75, y + 0.35, f"{milliseconds:.1f} ms", ha="right", va="center", size=9, color=GREY)
-    axes.set(xlim=(-1.3, len(lanes) - 0.4), ylim=(len(arrows) + 0.1, -1.6), title=title)
+    axes.set(xlim=(-1.3, len(lanes) - 0.4), ylim=(len(arrows) + 0.1, -1.8), title=title)
     axes.axis("off")
     plt.show()
 
