@@ -6,6 +6,7 @@ for the end of the kernel and then ends what carries the kernel's mark in its en
 
 import asyncio
 import html
+import io
 import os
 import re
 import subprocess
@@ -16,19 +17,22 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from email import message_from_bytes, policy
 from urllib.parse import urlsplit
 
 import matplotlib.pyplot as plt
 import redis
 from IPython import get_ipython
 from IPython.display import HTML, display
+from PIL import Image, ImageOps
 
 from tutorial.broker import Broker, NoBroker, reachable_broker
-from tutorial.processes import MailServer, Site
+from tutorial.processes import MailServer, Site, wait_until
 from tutorial.pytest_plugin import CHROMIUM_FLAGS, chromium
 from tutorial.steps import find_step
 
 # Colours that people with any kind of colour vision can tell apart (Okabe and Ito).
+# Orange is for areas only: as text or a thin line on white it is too pale.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6B7280"
 STYLE = {
     "axes.axisbelow": True,
@@ -51,10 +55,10 @@ MARK = "NOTEBOOK_KERNEL"
 GUARD = """
 import shutil, sys, psutil
 sys.stdin.read()
-mark, directory = sys.argv[1:]
+name, mark, directory = sys.argv[1:]
 for process in psutil.process_iter():
     try:
-        if process.environ().get("NOTEBOOK_KERNEL") == mark:
+        if process.environ().get(name) == mark:
             process.kill()
             process.wait(5)
     except psutil.Error:
@@ -120,14 +124,15 @@ def close() -> None:
 def _guard() -> None:
     mark, directory = uuid.uuid4().hex, tempfile.mkdtemp(prefix="notebook-")
     guard = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", GUARD, mark, directory],
+        [sys.executable, "-c", GUARD, MARK, mark, directory],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
     _exits.callback(guard.wait, 10)
     _exits.callback(guard.stdin.close)
+    # Children inherit both: the mark by which the guard knows them, and a place for files that it removes.
     os.environ[MARK] = mark
-    tempfile.tempdir = directory
+    os.environ["TMPDIR"] = tempfile.tempdir = directory
 
 
 def _broker_url() -> str:
@@ -171,35 +176,44 @@ class SlowMailServer(MailServer):
 
     Args:
         delay: Seconds it takes for a mail.
-        refuse: How many attempts at each mail it refuses for now, with code 451. Mails differ by their text.
 
     Attributes:
-        log: For each attempt its time (`time.monotonic()`), the mail's text and whether it was taken.
+        refuse: How many attempts at each mail it refuses for now, with code 451. Mails differ by their text.
+        answer_late: The texts of mails that it takes at once, but does not answer while `stall` is clear.
+        log: For each attempt its time (`time.monotonic()`), the mail's text and whether it was refused.
+        hung_up: How many clients have gone away before they got their answer.
     """
 
-    def __init__(self, delay: float = 0, refuse: int = 0):
+    def __init__(self, delay: float = 0):
         super().__init__()
-        self.delay, self.refuse = delay, refuse
+        self.delay, self.refuse, self.hung_up = delay, 0, 0
+        self.answer_late: set[str] = set()
         self.log: list[tuple[float, str, bool]] = []
         self._seen = Counter()
 
     async def handle_DATA(self, server, session, envelope) -> str:
         """Take or refuse a mail. Called by aiosmtpd, whose name for it this is."""
-        from email import message_from_bytes, policy
-
-        text = message_from_bytes(envelope.content, policy=policy.default).get_content().strip()
+        mail = message_from_bytes(envelope.content, policy=policy.default)
+        text = mail.get_content().strip()
         self._seen[text] += 1
-        taken = self._seen[text] > self.refuse
-        self.log.append((time.monotonic(), text, taken))
-        await asyncio.sleep(self.delay)
-        if taken:
+        refused = self._seen[text] <= self.refuse
+        self.log.append((time.monotonic(), text, refused))
+        if refused:
+            return "451 come back later"
+        try:
+            if text in self.answer_late:
+                self.messages.append(mail)
+                await asyncio.to_thread(self.stall.wait, 60)
+                return "250 taken"
+            await asyncio.sleep(self.delay)
             return await super().handle_DATA(server, session, envelope)
-        self.attempts += 1
-        return "451 come back later"
+        except asyncio.CancelledError:
+            self.hung_up += 1
+            raise
 
 
 def mask(text: str) -> str:
-    """Replace each random or very long id in a text by ‹1›, ‹2› … in the order in which they appear."""
+    """Replace each random or very long id in a text by a number in brackets, in the order of appearance."""
     return re.sub(r"[0-9a-f]{32,}", lambda match: f"‹{_ids.setdefault(match[0], len(_ids) + 1)}›", text)
 
 
@@ -237,24 +251,18 @@ def show_keys(client: redis.Redis, when: str) -> list[tuple]:
     return rows
 
 
-async def until(condition: Callable[[], object], timeout: float = 30, what: str = "the condition") -> object:
-    """Wait as `tutorial.processes.wait_until` does, and let the kernel's event loop go on.
+async def until(condition: Callable[[], object], what: str, seconds: float = 60) -> object:
+    """Wait for a condition while the kernel's event loop goes on.
 
     Args:
-        condition: The function that is asked every 20 ms; its first true answer is returned.
-        timeout: Seconds to go on asking.
+        condition: The function that is asked, in another thread; its first true answer is returned.
         what: What is waited for, in words for the error.
+        seconds: How long to go on asking.
 
     Raises:
         TimeoutError: It was never true.
     """
-    try:
-        async with asyncio.timeout(timeout):
-            while not (answer := condition()):
-                await asyncio.sleep(0.02)
-            return answer
-    except TimeoutError:
-        raise TimeoutError(f"Waited {timeout} s in vain for {what}.") from None
+    return await asyncio.to_thread(wait_until, condition, seconds, what)
 
 
 def draw_sequence(lanes: Sequence[str], arrows: Sequence[tuple], title: str) -> None:
@@ -265,13 +273,17 @@ def draw_sequence(lanes: Sequence[str], arrows: Sequence[tuple], title: str) -> 
         arrows: For each call its time in milliseconds, its source, its target and its label.
         title: The title.
     """
-    figure, axes = plt.subplots(figsize=(10.5, 1.3 + 0.36 * len(arrows)))
-    colors = dict(zip(dict.fromkeys(lane.split()[0] for lane in lanes), [BLUE, RED, GREEN, GREY], strict=False))
+    _, axes = plt.subplots(figsize=(10.5, 1.3 + 0.36 * len(arrows)))
+    colors = dict(
+        zip(dict.fromkeys(lane.split()[0] for lane in lanes), [BLUE, RED, GREEN, GREY], strict=False)
+    )
     for x, lane in enumerate(lanes):
         axes.plot([x, x], [-0.2, len(arrows)], color="#D1D5DB", lw=1.5, zorder=0)
         color = colors[lane.split()[0]]
         box = {"boxstyle": "round,pad=0.4", "facecolor": color, "edgecolor": "none"}
-        axes.text(x, -1.05, lane.replace(" ", "\n", 1), ha="center", va="center", color="white", bbox=box, size=9.5)
+        axes.text(
+            x, -1.05, lane.replace(" ", "\n", 1), ha="center", va="center", color="white", bbox=box, size=9.5
+        )
     for y, (milliseconds, source, target, label) in enumerate(arrows):
         start, end = lanes.index(source), lanes.index(target)
         color = colors[source.split()[0]]
@@ -299,6 +311,20 @@ def chromium_or_say_so() -> str | None:
         get_ipython().input_transformers_cleanup.append(skip)
         print("There is no Chromium or Chrome on PATH. The cells that need one are left out.")
     return path
+
+
+def side_by_side(screenshots: Sequence[bytes], title: str) -> None:
+    """Show PNG images of the same height beside each other, with a border around each."""
+    images = [ImageOps.expand(Image.open(io.BytesIO(data)).convert("RGB"), 1, GREY) for data in screenshots]
+    gap = 24
+    width = sum(image.width for image in images) + gap * (len(images) - 1)
+    canvas = Image.new("RGB", (width, images[0].height), "white")
+    left = 0
+    for image in images:
+        canvas.paste(image, (left, 0))
+        left += image.width + gap
+    print(title)
+    display(canvas.quantize(128))
 
 
 async def open_browser(path: str):
