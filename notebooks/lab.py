@@ -1,7 +1,7 @@
 """What the notebooks share: a step with its broker, an end for everything that was started, and drawing.
 
 A kernel holds one step. Whatever it starts ends with it, however it ends: a guard process waits
-for the end of the kernel and then ends what carries the kernel's mark in its environment.
+for the end of the kernel and then ends what carries its mark or runs in its directory.
 """
 
 import asyncio
@@ -52,13 +52,14 @@ STYLE = {
 }
 MARK = "NOTEBOOK_KERNEL"
 # Runs beside the kernel. Its standard input ends when the kernel does.
+# The broker writes its title over its environment, so it is known by where it runs instead.
 GUARD = """
 import shutil, sys, psutil
 sys.stdin.read()
 name, mark, directory = sys.argv[1:]
 for process in psutil.process_iter():
     try:
-        if process.environ().get(name) == mark:
+        if process.cwd().startswith(directory) or process.environ().get(name) == mark:
             process.kill()
             process.wait(5)
     except psutil.Error:
@@ -122,7 +123,7 @@ def close() -> None:
 
 
 def _guard() -> None:
-    mark, directory = uuid.uuid4().hex, tempfile.mkdtemp(prefix="notebook-")
+    mark, directory = uuid.uuid4().hex, os.path.realpath(tempfile.mkdtemp(prefix="notebook-"))
     guard = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", GUARD, MARK, mark, directory],
         stdin=subprocess.PIPE,

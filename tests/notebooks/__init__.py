@@ -43,14 +43,15 @@ def run(path: Path, env: dict[str, str] | None = None, write: bool = False) -> R
         write: Whether the outputs replace those in the file.
     """
     words = ["--nbmake", f"--nbmake-timeout={CELL_TIMEOUT}", *(["--overwrite"] if write else [])]
+    # A pytest of its own: no configuration of ours, and no plugin but nbmake.
     plain = [
         "-q",
         "-c",
-        ROOT / "pyproject.toml",
-        "-o",
-        "addopts=",
+        os.devnull,
+        "--rootdir",
+        ROOT,
         "-p",
-        "no:django",
+        "nbmake.pytest_plugin",
         "-p",
         "no:cacheprovider",
     ]
@@ -64,7 +65,7 @@ def run(path: Path, env: dict[str, str] | None = None, write: bool = False) -> R
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *plain, *words, path],
         cwd=ROOT,
-        env=inherited | (env or {}),
+        env=inherited | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | (env or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
