@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import random
+import time
 from collections import Counter
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -22,14 +23,12 @@ MESSAGES = 300
 PATIENCE = 45  # seconds; the machine may be busy
 
 
-async def until(condition, what, timeout=PATIENCE):
+async def until(condition, what, seconds=PATIENCE):
     """Wait until a condition holds, and fail in words if it does not."""
-    try:
-        async with asyncio.timeout(timeout):
-            while not condition():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        pytest.fail(f"Waited {timeout} s in vain for {what}.")
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"Waited {seconds} s in vain for {what}."
+        await asyncio.sleep(0.02)
 
 
 async def ask(socket, **frame):
@@ -157,7 +156,7 @@ def socket(site, web, room):
 
 
 async def test_a_message_with_a_client_id_is_acknowledged(socket):
-    """{"message": …, "client_id": …} is stored, sent to the room with its id, and answered with {"ack", "id"}."""
+    """{"message", "client_id"} is stored, sent to the room with its id, and answered with {"ack", "id"}."""
     async with socket("bob") as bob, socket("alice") as alice:
         await alice.send(json.dumps({"message": "こんにちは!", "client_id": "a-1"}))
         heard = await hear(bob)
@@ -303,9 +302,9 @@ async def test_two_servers_keep_one_order(site, web, room):
         assert own == [f"{number}/{count}" for count in range(25)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stage(pytestconfig):
-    """The step with a broker and a server of its own, which the test may kill."""
+    """The step with a broker and a server of its own, which the tests may kill."""
     with Broker() as broker, Site(pytestconfig.rootpath, broker.url) as site:
         yield broker, site, site.server("uvicorn")
 
