@@ -45,7 +45,10 @@ def workers(site, mail_server):
     """Two real workers. What they have not finished after 2 s is delivered again, to either."""
     env = mail_server.env | {"EMAIL_TIMEOUT": "20", "VISIBILITY_TIMEOUT": "2"}
     names = [("--without-mingle", "-n", f"worker{number}@%h") for number in (1, 2)]
-    return [site.worker(env=env, arguments=name) for name in names]
+    workers = [site.worker(env=env, arguments=name) for name in names]
+    yield workers
+    for worker in workers:
+        worker.stop()  # or they would take the tasks of other tests
 
 
 @pytest.fixture

@@ -23,22 +23,19 @@ SPEEDS = {"daphne": 5000, "uvicorn": float("inf")}
 PATIENCE = 30  # seconds; the machine may be busy
 
 
-@pytest.fixture
-def bucket():
-    """A bucket of 5 tokens a second, at most 10, and a clock that the test turns."""
+class Clock:
+    """A clock that the test turns, in seconds."""
+
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def full_bucket(clock):
+    """Return a bucket of 5 tokens a second, at most 10."""
     assert importlib.util.find_spec("chat.limits"), "There is no chat/limits.py yet."
-    limits = importlib.import_module("chat.limits")
-
-    class Clock:
-        now = 1000.0
-
-        def __call__(self):
-            return self.now
-
-    clock = Clock()
-    bucket = limits.TokenBucket(rate=5, burst=10, clock=clock)
-    bucket.test_clock = clock
-    return bucket
+    return importlib.import_module("chat.limits").TokenBucket(rate=5, burst=10, clock=clock)
 
 
 @pytest.fixture
@@ -106,24 +103,27 @@ def say(text):
     return json.dumps({"message": text})
 
 
-def test_ten_tokens_are_there_at_once(bucket):
+def test_ten_tokens_are_there_at_once():
     """A full bucket gives `burst` tokens without a wait; the next comes after a fifth of a second."""
+    bucket = full_bucket(Clock())
     assert [bucket.take() for _ in range(12)] == [0] * 10 + [pytest.approx(0.2), pytest.approx(0.4)]
 
 
-def test_tokens_come_back_at_the_rate(bucket):
+def test_tokens_come_back_at_the_rate():
     """After one second, five more tokens are there."""
+    bucket = full_bucket(clock := Clock())
     for _ in range(10):
         bucket.take()
-    bucket.test_clock.now += 1
+    clock.now += 1
     assert [bucket.take() for _ in range(6)] == [pytest.approx(0)] * 5 + [pytest.approx(0.2)]
 
 
-def test_a_rest_fills_the_bucket_and_no_more(bucket):
+def test_a_rest_fills_the_bucket_and_no_more():
     """After an hour there are ten tokens again, not 18,000."""
+    bucket = full_bucket(clock := Clock())
     for _ in range(15):
         bucket.take()
-    bucket.test_clock.now += 3600
+    clock.now += 3600
     assert [bucket.take() for _ in range(11)] == [0] * 10 + [pytest.approx(0.2)]
 
 
