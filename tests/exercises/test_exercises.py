@@ -1,0 +1,162 @@
+"""Every exercise fails on its step and passes with its solution, which breaks nothing that the step promises."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from tutorial.steps import ROOT, find_step
+
+EXERCISES = sorted(path.parent for path in (ROOT / "exercises").glob("*/README.md"))
+# What of the steps' tests concerns the files that a solution changes; of a module, all or these tests.
+CHAT = {
+    "test_step02_consumer": "",
+    "test_step03_routing": "",
+    "test_step04_client": "people_chat or typed_while or delay_grows",
+}
+CONCERNED = {
+    "rate_limit": CHAT,
+    "recovery": CHAT,
+    "idempotent_mail": {
+        "test_step05_celery": "worker_sends or queued_when or busy or stalls or final or gone or survives",
+    },
+}
+LIMIT = 300  # seconds for one run of pytest; the machine may be busy
+
+
+@dataclass
+class Run:
+    """What came of a run of pytest: its exit code and output, and each test's outcome with its message."""
+
+    code: int
+    output: str
+    outcomes: list[tuple[str, str]]
+
+
+def front_matter(exercise: Path) -> dict:
+    """Return what stands between the two lines of dashes at the top of an exercise's README."""
+    return yaml.safe_load((exercise / "README.md").read_text().split("---\n")[1])
+
+
+def lay_out(exercise: Path, directory: Path, solved: bool) -> Path:
+    """Copy the exercise's step, lay its test over it and, if wanted, its solution."""
+    copy = directory / f"{exercise.name}-{'solved' if solved else 'unsolved'}"
+    ignored = shutil.ignore_patterns("__pycache__", "db.sqlite3*", ".pytest_cache")
+    shutil.copytree(find_step(front_matter(exercise)["step"]), copy, ignore=ignored)
+    shutil.copy(exercise / f"test_{exercise.name}.py", copy / "tests")
+    if solved:
+        shutil.copytree(exercise / "solution", copy, ignore=ignored, dirs_exist_ok=True)
+    return copy
+
+
+def run_pytest(copy: Path, *arguments: str) -> Run:
+    """Run pytest in a copy of a step, in a session of its own, so that nothing of it can stay behind."""
+    report = copy.with_suffix(".xml")
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("DJANGO_SETTINGS_MODULE", "REDIS_URL")
+    }
+    words = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", "-o", "junit_logging=no", *arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=copy,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    outcomes = []
+    for case in ElementTree.parse(report).iter("testcase") if report.exists() else []:  # noqa: S314 - our own
+        for outcome in case:
+            if outcome.tag in ("failure", "error", "skipped"):
+                outcomes.append((outcome.tag, outcome.get("message", "")))
+    return Run(done.returncode, done.stdout + done.stderr, outcomes)
+
+
+def selection(exercise: Path) -> tuple[str, ...]:
+    """Return the words that select the exercise's test and what it concerns of the steps' tests."""
+    concerned = CONCERNED[exercise.name]
+    files = [f"tests/{name}.py" for name in (f"test_{exercise.name}", *concerned)]
+    chosen = [
+        f"test_{exercise.name}",
+        *(f"({name} and ({only}))" if only else name for name, only in concerned.items()),
+    ]
+    return (*files, "-k", " or ".join(chosen), "-s")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """All runs, begun together, because most of their time is waiting."""
+    directory = tmp_path_factory.mktemp("exercises")
+    with ThreadPoolExecutor(max_workers=3) as lanes:
+        started = {}
+        for exercise in sorted(EXERCISES, key=lambda exercise: exercise.name != "recovery"):
+            solved = lay_out(exercise, directory, solved=True)
+            started[exercise, True] = lanes.submit(run_pytest, solved, *selection(exercise))
+        for exercise in EXERCISES:
+            unsolved = lay_out(exercise, directory, solved=False)
+            test = f"tests/test_{exercise.name}.py"
+            started[exercise, False] = lanes.submit(run_pytest, unsolved, test, "-x")
+        yield started
+
+
+each = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+
+
+@each
+def test_it_fails_unsolved(runs, exercise):
+    """On the bare step the exercise's test fails, by an assertion and not by an accident."""
+    run = runs[exercise, False].result()
+    assert run.code == 1, run.output
+    [(kind, message)] = run.outcomes
+    assert kind == "failure", run.output
+    assert re.match(r"(AssertionError|assert|Failed:)", message), message
+
+
+@each
+def test_it_passes_solved(runs, exercise):
+    """With the solution over the step the exercise's test passes, and so do the step's own."""
+    run = runs[exercise, True].result()
+    accounts = [line for line in run.output.splitlines() if re.search(r"\b(sent|heard|mails) \d+", line)]
+    print("", *accounts, run.output.splitlines()[-1], sep="\n")
+    assert run.code == 0, run.output
+    assert run.outcomes == []
+
+
+@each
+def test_its_readme_has_what_the_command_needs(exercise):
+    """The README says on which step the exercise builds and how long it takes, and has graded hints."""
+    text = (exercise / "README.md").read_text()
+    front = front_matter(exercise)
+    assert find_step(front["step"]).name == front["step"]
+    assert 5 <= front["minutes"] <= 120
+    assert text.count("<details>") == text.count("</details>") >= 2
+    for heading in ("## Task", "## Why", "## At the end", "## Hints", "## What the solution costs"):
+        assert f"\n{heading}\n" in text, heading
+    assert f"({exercise.name}/README.md)" in (ROOT / "exercises/README.md").read_text()
+
+
+@each
+def test_its_solution_is_readable(exercise):
+    """A solution's files are a screen or two long, differ from the step's, and its settings only add to them."""
+    step = find_step(front_matter(exercise)["step"])
+    for path in (
+        path for path in (exercise / "solution").rglob("*") if path.suffix in (".py", ".js", ".html")
+    ):
+        text = path.read_text()
+        of_the_step = step / path.relative_to(exercise / "solution")
+        assert len(text.splitlines()) <= 190, path
+        if of_the_step.exists():
+            assert text != of_the_step.read_text(), path
+            if path.name == "settings.py":
+                assert text.startswith(of_the_step.read_text()), path
