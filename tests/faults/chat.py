@@ -74,57 +74,57 @@ async def say(socket: ClientConnection, message: str) -> None:
     await socket.send(json.dumps({"message": message}))
 
 
-async def hear(socket: ClientConnection, timeout: float = PATIENCE) -> dict:
+async def hear(socket: ClientConnection, seconds: float = PATIENCE) -> dict:
     """Return the next event from the server.
 
     Raises:
         TimeoutError: There was none.
         websockets.exceptions.ConnectionClosed: The socket closed instead.
     """
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(seconds):
         return json.loads(await socket.recv())
 
 
-async def collect(socket: ClientConnection, until: Callable[[list], bool], timeout: float = PATIENCE) -> list:
+async def collect(socket: ClientConnection, until: Callable[[list], bool], seconds: float = PATIENCE) -> list:
     """Return the messages that a socket hears until a condition on them holds, or time is up.
 
     Args:
         socket: The socket.
         until: Called with what has been heard so far.
-        timeout: Seconds without anything heard after which to give up.
+        seconds: Seconds without anything heard after which to give up.
     """
     heard: list[str] = []
     try:
         while not until(heard):
-            heard.append((await hear(socket, timeout))["message"])
+            heard.append((await hear(socket, seconds))["message"])
     except (TimeoutError, ConnectionClosed):
         pass
     return heard
 
 
-async def closed(socket: ClientConnection, timeout: float = PATIENCE) -> int:
+async def closed(socket: ClientConnection, seconds: float = PATIENCE) -> int:
     """Return the code with which a socket closes, 1006 when there was no close frame.
 
     Raises:
         TimeoutError: It stayed open.
     """
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(seconds):
         await socket.wait_closed()
     return socket.close_code
 
 
 async def until(
-    condition: Callable[[], object], timeout: float = PATIENCE, what: str = "the condition"
+    condition: Callable[[], object], seconds: float = PATIENCE, what: str = "the condition"
 ) -> object:
     """Return the first true answer of a function, asking again every 20 ms while others go on.
 
     Raises:
         TimeoutError: It was never true.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + seconds
     while not (answer := await asyncio.to_thread(condition)):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"Waited {timeout} s in vain for {what}.")
+            raise TimeoutError(f"Waited {seconds} s in vain for {what}.")
         await asyncio.sleep(0.02)
     return answer
 
