@@ -5,6 +5,7 @@ one is not, and with 2 when it cannot run here.
 """
 
 import argparse
+import importlib
 import os
 import resource
 import signal
@@ -17,7 +18,6 @@ from rich.table import Table
 
 from tutorial.broker import NoBroker, server_binary
 from tutorial.ports import port_problem
-from tutorial.pytest_plugin import chromium
 
 # 1,000 clients in one process and 1,000 sockets in another, with files and libraries besides.
 DESCRIPTORS = 1500
@@ -45,7 +45,7 @@ def all_figures() -> dict[str, Callable]:
 
     figures = list(websocket_figures.FIGURES)
     try:
-        from tests.faults import celery_figures
+        celery_figures = importlib.import_module("tests.faults.celery_figures")
     except ModuleNotFoundError as error:
         if error.name != "tests.faults.celery_figures":
             raise
@@ -95,12 +95,14 @@ def prepare(words: list[str]) -> tuple[list[Callable], bool]:
         server_binary()
     except NoBroker:
         raise CannotRun(
-            "No broker binary for this platform. The faults kill their broker, so it must be the embedded one."
+            "No broker binary for this platform, and the faults kill and restart the embedded broker."
         ) from None
     figures = all_figures()
     if unknown := [name for name in options.names if name not in figures]:
         raise CannotRun(f"There is no figure {unknown[0]!r}. The figures: {', '.join(figures)}.")
     chosen = options.names or list(figures)
+    from tutorial.pytest_plugin import chromium
+
     if "browsers" in chosen and chromium() is None:
         raise CannotRun("No Chromium or Chrome is on PATH; the figure named browsers needs one.")
     return [figures[name] for name in chosen], not options.short
