@@ -250,7 +250,7 @@ def many_clients(full: bool, report: Report) -> Account:
 def slow_reader(full: bool, report: Report) -> Account:
     """A reader that does not read, in a room that goes on talking."""
     size, limit = 4000, 16 * MB
-    count = 10_000 if full else 1_000
+    count = 10_000 if full else 2_000
 
     async def provoke(server: Server) -> tuple[int, list, list]:
         before, peak = memory(server), 0
