@@ -16,7 +16,8 @@ import asyncio, sys
 from websockets.asyncio.client import connect
 
 async def main():
-    async with connect(sys.argv[1], origin=sys.argv[2], additional_headers={"Cookie": sys.argv[3]}, proxy=None):
+    url, origin, cookie = sys.argv[1:]
+    async with connect(url, origin=origin, additional_headers={"Cookie": cookie}, proxy=None):
         print("open", flush=True)
         await asyncio.sleep(600)
 
@@ -30,11 +31,15 @@ async def test_a_killed_client_is_gone_at_once(server):
     headers = site.headers(server.url, "bob")
     words = [server.websocket_url("/ws/chat/killed/"), headers["Origin"], headers["Cookie"]]
     async with join(server, "killed") as alice:
-        with subprocess.Popen([sys.executable, "-c", CLIENT, *words], stdout=subprocess.PIPE) as client:
-            assert await asyncio.to_thread(client.stdout.readline) == b"open\n"
+        client = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CLIENT, *words, stdout=subprocess.PIPE
+        )
+        try:
+            assert await client.stdout.readline() == b"open\n"
             assert members(url, "killed") == 2
+        finally:
             client.kill()
-            client.wait()
+        await client.wait()
         await until(lambda: members(url, "killed") == 1, what="the end of the membership")
         await say(alice, "still here")
         Account.of(["still here"], [(await hear(alice))["message"]]).check()
@@ -57,12 +62,13 @@ async def leave_while_others_talk(server, room, leave):
     """Let 40 clients leave a busy room one after another; return the account of those who stay."""
     url = server.site.env["REDIS_URL"]
     said, heard = [], []
-    gone = asyncio.Event()
+    gone, spoken = asyncio.Event(), asyncio.Event()
 
     async def talk(alice):
         while not gone.is_set():
             said.append(str(len(said)))
             await say(alice, said[-1])
+            spoken.set()
             heard.append((await hear(alice))["message"])
 
     async def drain(socket):
@@ -79,9 +85,8 @@ async def leave_while_others_talk(server, room, leave):
         for socket in leavers:
             await leave(socket)
             # Someone must be talking at the moment when the next one leaves.
-            before = len(said)
-            while len(said) == before:
-                await asyncio.sleep(0)
+            spoken.clear()
+            await spoken.wait()
         await asyncio.gather(*drains)
         gone.set()
         await talking

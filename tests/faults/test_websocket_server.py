@@ -22,11 +22,11 @@ async def exchange(sockets, text):
     return due, arrived
 
 
-async def stop_with_clients(server, how):
-    """Stop a server with 10 clients; return the account until then and the close codes."""
-    async with crowd(server, 10, "stopped") as sockets:
+async def stop_with_clients(server, room, how):
+    """Stop a server with 10 clients in a room; return the account until then and the close codes."""
+    async with crowd(server, 10, room) as sockets:
         due, arrived = await exchange(sockets, "before")
-        assert members(server.site.env["REDIS_URL"], "stopped") == 10
+        assert members(server.site.env["REDIS_URL"], room) == 10
         await asyncio.to_thread(how)
         codes = await asyncio.gather(*map(closed, sockets))
     return Account.of(due, arrived), codes
@@ -35,17 +35,17 @@ async def stop_with_clients(server, how):
 async def test_sigterm_of_the_production_server_leaves_nothing_behind(mortal):
     """uvicorn closes 10 clients with 1012, service restart, and no group member is left in the broker."""
     server = mortal.server("uvicorn")
-    account, codes = await stop_with_clients(server, server.stop)
+    account, codes = await stop_with_clients(server, "uvicorn", server.stop)
     assert codes == [1012] * 10
-    assert members(mortal.broker.url) == 0
+    assert members(mortal.broker.url, "uvicorn") == 0
     account.check()
 
 
 async def test_sigterm_of_daphne_says_nothing_to_its_clients(mortal):
     """daphne sends no close frame, 1006, and drops clean-ups: its members stay until group_expiry."""
     server = mortal.server("daphne")
-    account, codes = await stop_with_clients(server, server.stop)
-    print(f"daphne: close codes {set(codes)}, {members(mortal.broker.url, 'stopped')} of 10 members left")
+    account, codes = await stop_with_clients(server, "daphne", server.stop)
+    print(f"daphne: close codes {set(codes)}, {members(mortal.broker.url, 'daphne')} of 10 members left")
     assert codes == [1006] * 10
     account.check()
 
@@ -53,18 +53,18 @@ async def test_sigterm_of_daphne_says_nothing_to_its_clients(mortal):
 async def test_after_sigkill_clients_connect_again(mortal):
     """A killed server loses its sockets and nothing else: clients connect again and go on talking."""
     server = mortal.server("uvicorn")
-    account, codes = await stop_with_clients(server, server.kill)
+    account, codes = await stop_with_clients(server, "killed", server.kill)
     account.check()
     assert codes == [1006] * 10
     await asyncio.to_thread(server.start)
-    async with crowd(server, 10, "stopped") as sockets:
+    async with crowd(server, 10, "killed") as sockets:
         due, arrived = await exchange(sockets, "after")
     Account.of(due, arrived).check()
 
 
 @pytest.mark.parametrize(("layer", "crosses"), [("redis", True), ("in memory", False)])
 async def test_two_processes_hear_each_other_only_through_a_broker(mortal, tmp_path, layer, crosses):
-    """With the Redis layer a message crosses processes; with the in-memory layer it is gone, without an error."""
+    """With the Redis layer a message crosses processes; with the in-memory layer it does not, in silence."""
     if crosses:
         servers = [mortal.server("uvicorn"), mortal.server("uvicorn")]
         await cross(servers, 2)
