@@ -6,10 +6,9 @@ import sys
 import time
 
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from tests.faults.account import Account
-from tests.faults.chat import PATIENCE, hear, join, members, memory, raw_socket, say, until
+from tests.faults.chat import PATIENCE, crowd, hear, join, members, memory, raw_socket, say, until
 
 CLIENT = """
 import asyncio, sys
@@ -58,57 +57,6 @@ async def test_a_silent_peer_is_gone_within_12_seconds(production):
         Account.of(["still here"], [(await hear(alice))["message"]]).check()
 
 
-async def leave_while_others_talk(server, room, leave):
-    """Let 40 clients leave a busy room one after another; return the account of those who stay."""
-    url = server.site.env["REDIS_URL"]
-    said, heard = [], []
-    gone, spoken = asyncio.Event(), asyncio.Event()
-
-    async def talk(alice):
-        while not gone.is_set():
-            said.append(str(len(said)))
-            await say(alice, said[-1])
-            spoken.set()
-            heard.append((await hear(alice))["message"])
-
-    async def drain(socket):
-        try:
-            async for _ in socket:
-                pass
-        except ConnectionClosed:
-            pass
-
-    async with join(server, room, compression=None) as alice:
-        leavers = [await join(server, room, "bob", compression=None) for _ in range(40)]
-        drains = [asyncio.create_task(drain(socket)) for socket in leavers]
-        talking = asyncio.create_task(talk(alice))
-        for socket in leavers:
-            await leave(socket)
-            # Someone must be talking at the moment when the next one leaves.
-            spoken.clear()
-            await spoken.wait()
-        await asyncio.gather(*drains)
-        gone.set()
-        await talking
-    # The server answers a page only after what it had to do before.
-    try:
-        await until(lambda: members(url, room) == 0, 5, "an empty room")
-    except TimeoutError:
-        print(f"{members(url, room)} of 40 memberships are left")
-        raise
-    return Account.of(said, heard)
-
-
-async def close(socket):
-    """Leave as a browser does whose tab is closed."""
-    await socket.close()
-
-
-async def abort(socket):
-    """Leave as a client does that is killed."""
-    socket.transport.abort()
-
-
 LEAKS = pytest.mark.xfail(
     raises=TimeoutError,
     strict=True,
@@ -118,10 +66,44 @@ LEAKS = pytest.mark.xfail(
 
 
 @LEAKS
-@pytest.mark.parametrize("leave", [close, abort])
-async def test_who_leaves_a_busy_room_leaves_its_group(production, leave):
-    """40 clients leave while others talk, in order or killed, and none is left behind in the group."""
-    (await leave_while_others_talk(production, f"busy {leave.__name__}", leave)).check()
+async def test_who_leaves_a_busy_room_leaves_its_group(production):
+    """40 clients close in order and 40 are cut off while others talk, and none is left behind in the group."""
+    url = production.site.env["REDIS_URL"]
+    said, heard = [], []
+
+    async def listen(alice):
+        while heard[-1:] != ["the end"]:
+            heard.append((await hear(alice))["message"])
+
+    async def speak(alice, name, count):
+        for number in range(count):
+            said.append(f"{name} {number}")
+            await say(alice, said[-1])
+
+    async with (
+        join(production, "busy", compression=None) as alice,
+        crowd(production, 40, "busy", user="bob", compression=None) as leavers,
+        crowd(production, 40, "busy", user="bob", compression=None) as victims,
+    ):
+        listening = asyncio.create_task(listen(alice))
+        for number, socket in enumerate(leavers):
+            await speak(alice, f"leaver {number}", 20)
+            # Once the first message is there, the others are on their way.
+            await hear(socket)
+            await socket.close()
+        await speak(alice, "victims", 300)
+        await hear(victims[0])
+        for socket in victims:
+            socket.transport.abort()
+        said.append("the end")
+        await say(alice, "the end")
+        await listening
+    Account.of(said, heard).check()
+    try:
+        await until(lambda: members(url, "busy") == 0, 2, "an empty room")
+    except TimeoutError:
+        print(f"{members(url, 'busy')} of 80 memberships are left")
+        raise
 
 
 @LEAKS
@@ -132,14 +114,15 @@ async def test_a_reader_that_does_not_read_is_gone_when_it_closes(production):
     async with join(production, "slow", compression=None) as alice:
         before = memory(production)
         with raw_socket(production, "slow", "bob", receive_buffer=4096):
-            for number in range(2000):
-                said.append(f"{number:04d}".ljust(4000, "x"))
-                await say(alice, said[-1])
-                heard.append((await hear(alice))["message"])
+            for burst in range(20):
+                for number in range(100):
+                    said.append(f"{burst} {number} ".ljust(4000, "x"))
+                    await say(alice, said[-1])
+                heard += [(await hear(alice))["message"] for _ in range(100)]
             assert members(url, "slow") == 2
             assert memory(production) - before < 16_000_000
         Account.of(said, heard).check()
-        await until(lambda: members(url, "slow") == 1, 5, "the end of the membership")
+        await until(lambda: members(url, "slow") == 1, 2, "the end of the membership")
 
 
 def test_patience_is_longer_than_a_promise():
