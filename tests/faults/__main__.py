@@ -147,7 +147,7 @@ def run(figures: list[Callable], full: bool, console: Console) -> int:
         mark = "[red]FAILED[/]" if problem else "[green]right[/] "
         console.print(f"{mark}  {counter:>5}  {seconds:>6} s  {title}")
         counts = [f"{getattr(account, word):,}" if account else "–" for word in numbers]
-        besides = problem.splitlines()[0] if problem else account.note
+        besides = account.note if account else "see below"
         table.add_row(title, *counts, seconds, besides, style="red" if problem else None)
         if problem:
             failed.append((title, problem))
@@ -170,7 +170,9 @@ def main(words: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     try:
-        return run(figures, full, Console(highlight=False))
+        # A table of eight columns needs room, also where the output is no terminal.
+        console = Console(highlight=False)
+        return run(figures, full, console if console.is_terminal else Console(highlight=False, width=140))
     except KeyboardInterrupt:
         return 130
 

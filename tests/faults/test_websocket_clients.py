@@ -1,11 +1,13 @@
 """Clients that leave, die, keep silent or do not read."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import time
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.faults.account import Account
 from tests.faults.chat import PATIENCE, crowd, hear, join, members, memory, raw_socket, say, until
@@ -57,56 +59,49 @@ async def test_a_silent_peer_is_gone_within_12_seconds(production):
         Account.of(["still here"], [(await hear(alice))["message"]]).check()
 
 
-LEAKS = pytest.mark.xfail(
-    raises=TimeoutError,
-    strict=True,
-    reason="when a message is on its way to a client that leaves, uvicorn ends the consumer in send(), "
-    "and disconnect() is not called",
+REASON = (
+    "when a message is on its way to a client that leaves, uvicorn ends the consumer in send(), "
+    "and disconnect() is not called"
 )
 
 
-@LEAKS
+# Not strict: how many of the 40 are met by a message while they leave is a matter of chance.
+@pytest.mark.xfail(raises=TimeoutError, strict=False, reason=REASON)
 async def test_who_leaves_a_busy_room_leaves_its_group(production):
-    """40 clients close in order and 40 are cut off while others talk, and none is left behind in the group."""
+    """20 clients close and 20 are cut off while others talk, and none is left behind in the group."""
     url = production.site.env["REDIS_URL"]
     said, heard = [], []
 
-    async def listen(alice):
-        while heard[-1:] != ["the end"]:
-            heard.append((await hear(alice))["message"])
-
-    async def speak(alice, name, count):
-        for number in range(count):
-            said.append(f"{name} {number}")
-            await say(alice, said[-1])
+    async def drain(socket):
+        with contextlib.suppress(ConnectionClosed):
+            async for _ in socket:
+                pass
 
     async with (
         join(production, "busy", compression=None) as alice,
-        crowd(production, 40, "busy", user="bob", compression=None) as leavers,
-        crowd(production, 40, "busy", user="bob", compression=None) as victims,
+        crowd(production, 20, "busy", user="bob", compression=None) as leavers,
+        crowd(production, 20, "busy", user="bob", compression=None) as victims,
     ):
-        listening = asyncio.create_task(listen(alice))
-        for number, socket in enumerate(leavers):
-            await speak(alice, f"leaver {number}", 20)
-            # Once the first message is there, the others are on their way.
-            await hear(socket)
-            await socket.close()
-        await speak(alice, "victims", 300)
-        await hear(victims[0])
-        for socket in victims:
-            socket.transport.abort()
-        said.append("the end")
-        await say(alice, "the end")
-        await listening
+        drains = [asyncio.create_task(drain(socket)) for socket in leavers + victims]
+        for leaver, victim in zip(leavers, victims, strict=True):
+            for _ in range(10):
+                said.append(str(len(said)))
+                await say(alice, said[-1])
+            # Once alice hears the first of them, the others are on their way.
+            heard.append((await hear(alice))["message"])
+            victim.transport.abort()
+            await leaver.close()
+            heard += [(await hear(alice))["message"] for _ in range(9)]
+        await asyncio.gather(*drains)
     Account.of(said, heard).check()
     try:
         await until(lambda: members(url, "busy") == 0, 2, "an empty room")
     except TimeoutError:
-        print(f"{members(url, 'busy')} of 80 memberships are left")
+        print(f"{members(url, 'busy')} of 40 memberships are left")
         raise
 
 
-@LEAKS
+@pytest.mark.xfail(raises=TimeoutError, strict=True, reason=REASON)
 async def test_a_reader_that_does_not_read_is_gone_when_it_closes(production):
     """A full connection holds a bounded number of messages, and its membership ends with it."""
     url = production.site.env["REDIS_URL"]
