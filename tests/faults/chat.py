@@ -22,6 +22,8 @@ from tutorial.processes import Server
 from tutorial.steps import find_step
 
 STEP = find_step("5")
+# For copy_step: the other Redis layer of channels_redis.
+PUBSUB = {"channels_redis.core.RedisChannelLayer": "channels_redis.pubsub.RedisPubSubChannelLayer"}
 # Seconds. Generous, because a test run shares its two cores with others; none of it is a promise.
 PATIENCE = 30
 
@@ -47,6 +49,8 @@ def join(server: Server, room: str = "room1", user: str = "alice", **options) ->
     """Open a socket to a room as a demo user, with the headers a browser would send."""
     headers = server.site.headers(server.url, user) | options.pop("headers", {})
     settings = {"proxy": None, "open_timeout": PATIENCE, "ping_interval": None, "close_timeout": 5}
+    # With a limit, a client whose test does not listen would stop reading, and answer no ping.
+    settings["max_queue"] = None
     return connect(server.websocket_url(path_of(room)), additional_headers=headers, **(settings | options))
 
 

@@ -279,7 +279,7 @@ def test_oversized_headers_of_a_page_are_refused(server, name):
             marks=pytest.mark.xfail(
                 raises=TimeoutError,
                 strict=True,
-                reason="a handshake with a header above 8 KiB gets no answer from uvicorn, which holds it open",
+                reason="uvicorn does not answer a handshake with a header above 8 KiB, and holds it open",
             ),
         ),
     ],

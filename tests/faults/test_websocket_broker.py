@@ -8,11 +8,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.faults.account import Account
-from tests.faults.chat import closed, copy_step, crowd, hear, join, members, say, until
+from tests.faults.chat import PUBSUB, closed, copy_step, crowd, hear, join, members, say, until
 from tests.faults.test_websocket_server import exchange
 from tutorial.processes import Site
-
-PUBSUB = {"channels_redis.core.RedisChannelLayer": "channels_redis.pubsub.RedisPubSubChannelLayer"}
 
 
 @pytest.fixture

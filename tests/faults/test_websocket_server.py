@@ -66,7 +66,7 @@ async def test_after_sigkill_clients_connect_again(mortal):
 async def test_two_processes_hear_each_other_only_through_a_broker(mortal, tmp_path, layer, crosses):
     """With the Redis layer a message crosses processes; with the in-memory layer it does not, in silence."""
     if crosses:
-        servers = [mortal.server("uvicorn"), mortal.server("uvicorn")]
+        servers = [mortal.shared_server("uvicorn"), mortal.server("uvicorn")]
         await cross(servers, 2)
         return
     step = copy_step(tmp_path, {"config/settings.py": {"": IN_MEMORY}})

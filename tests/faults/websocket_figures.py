@@ -230,7 +230,7 @@ def all_at_once(full: bool, report: Report) -> Account:
 
 def many_clients(full: bool, report: Report) -> Account:
     """1,000 clients in one process."""
-    people = 1000 if full else 100
+    people = 1000 if full else 50
 
     async def provoke(server: Server) -> Account:
         # The first client makes the server import and connect what all of them share.
@@ -259,7 +259,7 @@ def many_clients(full: bool, report: Report) -> Account:
 def slow_reader(full: bool, report: Report) -> Account:
     """A reader that does not read, in a room that goes on talking."""
     size, limit = 4000, 16 * MB
-    count = 10_000 if full else 2_000
+    count = 10_000 if full else 500
 
     async def provoke(server: Server) -> tuple[int, list, list]:
         before, peak = memory(server), 0
