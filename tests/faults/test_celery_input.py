@@ -1,0 +1,81 @@
+"""Tasks that make no sense, and users who cannot be written to."""
+
+import pytest
+
+from tests.faults.account import Account
+from tests.faults.celery_helpers import check
+from tutorial.processes import wait_until
+
+pytest_plugins = ["tests.faults.celery_fixtures"]
+
+NONSENSE = "nonsense"
+MAKE_USERS = """
+import django
+django.setup()
+from django.contrib.auth.models import User
+gone = User.objects.create_user("gone", "gone@example.com")
+print(gone.pk)
+gone.delete()
+print(User.objects.create_user("no-address").pk)
+"""
+
+
+@pytest.fixture(scope="module")
+def unreachable(blog_site):
+    """The ids of a user who is deleted and of one without an address."""
+    gone, no_address = map(int, blog_site.run("-c", MAKE_USERS).split())
+    return {"gone": gone, "no-address": no_address}
+
+
+@pytest.fixture
+def check_life(blog_site, publisher, worker, mailbox):
+    """Check that a mail queued after the nonsense arrives, from the same worker, and the nonsense does not."""
+    pid = worker.pid
+
+    def check_life():
+        body, _ = publisher.notify(blog_site.user_ids["alice"])
+        mailbox.wait_for(1, 30)
+        wait_until(publisher.idle, 30, "an empty broker")
+        assert (worker.running, worker.pid) == (True, pid)
+        check(mailbox.account([body, NONSENSE], refused=1), Account(sent=2, delivered=1, refused=1))
+
+    return check_life
+
+
+@pytest.mark.parametrize("who", ["gone", "no-address"])
+def test_a_user_who_cannot_be_written_to_is_logged(unreachable, publisher, worker, check_life, who):
+    """A notice for a user who is deleted, or has no address, ends with a line in the log."""
+    _, task = publisher.notify(unreachable[who], NONSENSE)
+    worker.wait_for_output(f"{task}] succeeded", 30)
+    assert f"No notice for user {unreachable[who]}: deleted, or without an address." in worker.output
+    check_life()
+
+
+def test_an_unknown_task_is_discarded(publisher, worker, check_life):
+    """A task that no worker knows is logged and discarded, and the worker goes on."""
+    publisher.app.send_task("blog.tasks.send_notification_emial", args=[1, NONSENSE])
+    worker.wait_for_output("Received unregistered task of type 'blog.tasks.send_notification_emial'", 30)
+    check_life()
+
+
+@pytest.mark.parametrize("arguments", [[], [1], [1, NONSENSE, "more"]], ids=["none", "few", "many"])
+def test_a_task_with_wrong_arguments_is_discarded(publisher, worker, check_life, arguments):
+    """A task with too few or too many arguments is logged as a TypeError and discarded."""
+    task = publisher.app.send_task("blog.tasks.send_notification_email", args=arguments)
+    worker.wait_for_output(f"{task.id}] raised unexpected: TypeError", 30)
+    check_life()
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe no JSON", b'"a string"', b"{}"], ids=["bytes", "string", "object"]
+)
+def test_bytes_that_are_no_task_stop_the_worker(blog_site, publisher, worker, mailbox, content):
+    """Whoever can write into the broker can stop a worker; a restart works the rest of the queue off."""
+    publisher.broker.lpush("celery", content)
+    body, _ = publisher.notify(blog_site.user_ids["alice"])
+    wait_until(lambda: not worker.running or mailbox.messages, 20, "an end of the worker, or the mail")
+    print("RUNNING", worker.running, worker.output[-1500:], publisher.waiting(), publisher.held())
+    if not worker.running:
+        worker.start(60)
+    mailbox.wait_for(1, 30)
+    check(mailbox.account([body, NONSENSE], refused=1), Account(sent=2, delivered=1, refused=1))
