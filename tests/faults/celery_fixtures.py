@@ -1,4 +1,4 @@
-"""What the Celery fault tests start once: a broker to kill, the site, its server, the mail server and a worker."""
+"""What the Celery fault tests start once: a broker to kill, the site, the mail server and a worker."""
 
 import contextlib
 

@@ -1,7 +1,5 @@
 """A broker that is not there yet, dies and comes back, or is handed nonsense."""
 
-import pytest
-
 from tests.faults.account import Account
 from tests.faults.celery_helpers import check
 from tutorial.processes import wait_until
@@ -41,7 +39,7 @@ def test_the_queue_survives_the_death_of_the_broker(blog_site, frail_broker, pub
 
 
 def test_a_worker_survives_the_death_of_the_broker(blog_site, frail_broker, publisher, worker, mailbox):
-    """Mails in a worker's hand and in the queue when the broker is killed are sent; those in hand may double."""
+    """Mails in hand and in the queue when the broker is killed are sent; those in hand may double."""
     mailbox.stall.clear()
     bodies = publisher.notify_many(blog_site.user_ids["alice"], 6)
     wait_until(lambda: len(mailbox.arrivals) >= 2, 30, "two mails in hand")

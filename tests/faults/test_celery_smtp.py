@@ -84,7 +84,7 @@ def test_a_mail_server_that_drips_costs_an_attempt_and_not_the_worker(
     """An answer of one byte now and then outlives every timeout of a socket, but not the time limit."""
     worker = make_worker(VISIBILITY_TIMEOUT="60").start(60)
     mailbox.drip = True
-    body, task = publisher.notify(site.user_ids["alice"], soft_time_limit=1)
+    body, task = publisher.notify(blog_site.user_ids["alice"], soft_time_limit=1)
     worker.wait_for_output(f"exceeded for blog.tasks.send_notification_email[{task}]", 30)
     wait_until(lambda: mailbox.runs(body) >= 2, 8, "the second run of the task")
     mailbox.drip = False

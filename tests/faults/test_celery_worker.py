@@ -38,7 +38,7 @@ def test_a_killed_process_of_the_pool_loses_no_mail(blog_site, publisher, worker
 
 
 def test_a_killed_worker_loses_no_mail_it_had_in_hand(blog_site, publisher, worker, mailbox):
-    """When the whole worker is killed, the next one sends its mail: at most the visibility timeout and 5 s later."""
+    """The next worker sends a killed worker's mail, at most the visibility timeout and 5 s later."""
     mailbox.before = 0.9
     body, _ = publisher.notify(blog_site.user_ids["alice"])
     run_starts(mailbox, body, 1)
@@ -47,7 +47,6 @@ def test_a_killed_worker_loses_no_mail_it_had_in_hand(blog_site, publisher, work
     mailbox.before = 0
     worker.start(60)
     run_starts(mailbox, body, 2, 60)
-    # The promise begins when there is a worker again: its start is not part of it.
     assert time.monotonic() - first <= VISIBILITY_TIMEOUT + REDELIVERY_MARGIN
     finish(publisher, mailbox, body)
     check(mailbox.account([body]), ONE_DELIVERED)
@@ -77,7 +76,7 @@ def test_a_worker_killed_between_taking_and_noting_a_task_loses_no_mail(
 
 
 def test_a_worker_that_is_asked_to_stop_finishes_its_mail(blog_site, publisher, worker, mailbox):
-    """After SIGTERM a worker sends the mail it has in hand, ends, and leaves the others to the next worker."""
+    """After SIGTERM a worker sends the mail it has in hand, and leaves the others to the next."""
     mailbox.before = 0.5
     bodies = publisher.notify_many(blog_site.user_ids["alice"], 4)
     wait_until(lambda: len(mailbox.arrivals) >= 2, 30, "two mails in hand")
@@ -95,7 +94,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_its_mail(blog_site, publisher, 
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,
-    reason="reject_on_worker_lost puts a task back without counting: it runs until somebody empties the queue.",
+    reason="reject_on_worker_lost puts a task back without counting: it runs until it is taken from the queue.",
 )
 def test_a_mail_that_kills_its_process_each_time_is_given_up(blog_site, publisher, make_worker, mailbox):
     """A poison task uses its tries up like any other, and the log says so; the worker goes on."""
@@ -115,7 +114,7 @@ def test_a_mail_that_kills_its_process_each_time_is_given_up(blog_site, publishe
 def test_a_task_longer_than_the_visibility_timeout_runs_again_and_again(
     blog_site, publisher, make_worker, mailbox
 ):
-    """A mail that takes longer than the visibility timeout is sent more than once: keep the timeout longer."""
+    """A mail that takes longer than the visibility timeout is sent more than once."""
     make_worker(VISIBILITY_TIMEOUT="1", EMAIL_TIMEOUT="30").start(60)
     mailbox.after = 9
     body, _ = publisher.notify(blog_site.user_ids["alice"])
