@@ -84,8 +84,10 @@ class Mailbox(MailServer):
         self.arrivals.append(body_of(envelope.content))
         if self.deadly_to:
             kill_child(self.deadly_to, session.peer[1])
+            return "421 nobody is there to hear it"
         if self.hang_up:
             server.transport.abort()
+            return "421 nobody is there to hear it"
         while self.drip:
             server.transport.write(b"2")
             await asyncio.sleep(0.2)
@@ -93,10 +95,6 @@ class Mailbox(MailServer):
         answer = await super().handle_DATA(server, session, envelope)
         await asyncio.sleep(self.after)
         return answer
-
-    async def handle_exception(self, error: Exception) -> str:
-        """Answer after a cut connection, where nobody hears it. Called by aiosmtpd."""
-        return "421 gone"
 
     def _bodies(self) -> list[str]:
         return [message.get_content().strip() for message in self.messages]

@@ -71,7 +71,7 @@ def test_bytes_that_are_no_json_stop_the_worker_and_not_the_queue(blog_site, pub
     publisher.broker.lpush("celery", b"\xff\xfe")
     body, _ = publisher.notify(blog_site.user_ids["alice"])
     wait_until(lambda: not worker.running, 30, "the worker's end")
-    assert "Unrecoverable error: UnicodeDecodeError" in worker.output
+    assert "Unrecoverable error: JSONDecodeError" in worker.output
     assert (publisher.waiting(), publisher.held()) == (1, 0)
     worker.start(60)
     mailbox.wait_for(1, 30)
