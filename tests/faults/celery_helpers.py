@@ -13,7 +13,7 @@ import redis
 from celery import Celery
 
 from tests.faults.account import Account
-from tutorial.processes import MailServer, Server, Worker
+from tutorial.processes import MailServer, Server, Worker, wait_until
 from tutorial.steps import ROOT
 
 STEP = ROOT / "step05_celery"
@@ -91,6 +91,9 @@ class Mailbox(MailServer):
         while self.drip:
             server.transport.write(b"2")
             await asyncio.sleep(0.2)
+            if not self.drip:
+                server.transport.abort()
+                return "421 nobody is there to hear it"
         await asyncio.sleep(self.before)
         answer = await super().handle_DATA(server, session, envelope)
         await asyncio.sleep(self.after)
@@ -136,7 +139,28 @@ class Publisher:
 
     def idle(self) -> bool:
         """Tell whether the broker holds no task, neither in the queue nor in a worker's hand."""
-        return self.waiting() + self.held() == 0
+        with self.broker.pipeline() as look:
+            return sum(look.llen("celery").hlen("unacked").execute()) == 0
+
+    def wait_until_idle(self, timeout: float = 60) -> None:
+        """Wait until the broker holds no task, ten times in a row.
+
+        Once is not enough: a worker takes a task first and notes it down a moment later.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            TimeoutError: It still holds one.
+        """
+        looks = 0
+
+        def idle_again() -> bool:
+            nonlocal looks
+            looks = looks + 1 if self.idle() else 0
+            return looks == 10
+
+        wait_until(idle_again, timeout, "an empty broker")
 
     def clear(self) -> None:
         """Forget every task."""

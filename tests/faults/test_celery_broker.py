@@ -21,7 +21,7 @@ def test_a_worker_that_starts_before_its_broker_waits_for_it(
     body, _ = publisher.notify(blog_site.user_ids["alice"])
     worker.wait_for_output(" ready.", 60)
     mailbox.wait_for(1, 30)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     check(mailbox.account([body]), Account(sent=1, delivered=1))
 
 
@@ -34,7 +34,7 @@ def test_the_queue_survives_the_death_of_the_broker(blog_site, frail_broker, pub
     assert publisher.waiting() == 5
     make_worker().start(60)
     mailbox.wait_for(5, 30)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     check(mailbox.account(bodies), Account(sent=5, delivered=5))
 
 
@@ -49,7 +49,7 @@ def test_a_worker_survives_the_death_of_the_broker(blog_site, frail_broker, publ
     frail_broker.start()
     bodies += publisher.notify_many(blog_site.user_ids["bob"], 2)
     wait_until(lambda: not mailbox.account(bodies).lost, 60, "the mails")
-    wait_until(publisher.idle, 60, "an empty broker")
+    publisher.wait_until_idle()
     account = mailbox.account(bodies)
     check(account, Account(sent=8, delivered=8, doubled=account.doubled))
     assert account.doubled <= 2

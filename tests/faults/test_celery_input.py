@@ -35,7 +35,7 @@ def check_life(blog_site, publisher, worker, mailbox):
     def check_life():
         body, _ = publisher.notify(blog_site.user_ids["alice"])
         mailbox.wait_for(1, 30)
-        wait_until(publisher.idle, 30, "an empty broker")
+        publisher.wait_until_idle()
         assert (worker.running, worker.pid) == (True, pid)
         check(mailbox.account([body, NONSENSE], refused=1), Account(sent=2, delivered=1, refused=1))
 
@@ -75,7 +75,7 @@ def test_bytes_that_are_no_json_stop_the_worker_and_not_the_queue(blog_site, pub
     assert (publisher.waiting(), publisher.held()) == (1, 0)
     worker.start(60)
     mailbox.wait_for(1, 30)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     # The bytes are gone, and the log of the first worker names them.
     check(mailbox.account([body, NONSENSE], refused=1), Account(sent=2, delivered=1, refused=1))
 

@@ -78,7 +78,7 @@ def test_while_the_broker_hangs_a_post_is_kept_and_the_author_told(
     author.publish("a connection to the broker that works")
     author.posts()
     mailbox.wait_for(1, 30)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     mailbox.reset()
     os.kill(frail_broker.process.pid, signal.SIGSTOP)
     try:
@@ -92,7 +92,7 @@ def test_while_the_broker_hangs_a_post_is_kept_and_the_author_told(
     mailbox.wait_for(1, 30)
     body, _ = publisher.notify(1)
     mailbox.wait_for(2, 30)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     check(mailbox.account([NOTICE, body]), Account(sent=2, delivered=2))
 
 
@@ -111,7 +111,7 @@ def test_a_notice_waits_for_a_late_commit(author, database, publisher, worker, m
         database.execute("COMMIT")
         publishing.join(30)
     mailbox.wait_for(1, 30)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     assert "late commit" in author.posts()
     check(mailbox.account([NOTICE]), Account(sent=1, delivered=1))
 
@@ -131,5 +131,5 @@ def test_a_post_that_is_rolled_back_sends_no_mail(author, database, publisher, w
     assert "rolled back" not in author.posts()
     author.publish("committed")
     mailbox.wait_for(1, 30)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     check(mailbox.account([NOTICE]), Account(sent=1, delivered=1))

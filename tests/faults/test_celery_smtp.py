@@ -23,7 +23,7 @@ def test_a_refusal_for_now_delays_a_mail(blog_site, publisher, worker, mailbox):
     runs(mailbox, body, 2)
     mailbox.refusal = None
     mailbox.wait_for(1)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     check(mailbox.account([body]), ONE_DELIVERED)
 
 
@@ -33,7 +33,7 @@ def test_a_refusal_for_good_is_logged_and_ends_the_task(blog_site, publisher, wo
     setattr(mailbox, refusal, "550 no such mailbox")
     body, task = publisher.notify(blog_site.user_ids["bob"])
     worker.wait_for_output(f"{task}] succeeded", 30)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     assert f"No notice for user {blog_site.user_ids['bob']}: the mail server refuses it" in worker.output
     assert mailbox.attempts == 1
     check(mailbox.account([body], refused=1), Account(sent=1, refused=1))
@@ -46,7 +46,7 @@ def test_a_mail_server_that_stalls_costs_an_attempt_and_no_other_mail(blog_site,
     wait_until(lambda: set(mailbox.arrivals) == set(bodies), 30, "an attempt for each, with two processes")
     mailbox.stall.set()
     wait_until(lambda: not mailbox.account(bodies).lost, 60, "the mails")
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     check(mailbox.account(bodies), Account(sent=3, delivered=3))
 
 
@@ -56,7 +56,7 @@ def test_an_answer_after_the_deadline_doubles_a_mail(blog_site, publisher, worke
     body, _ = publisher.notify(blog_site.user_ids["alice"])
     runs(mailbox, body, 2)
     mailbox.after = 0
-    wait_until(publisher.idle, 60, "an empty broker")
+    publisher.wait_until_idle()
     again = mailbox.runs(body) - 1
     assert again >= 1
     check(mailbox.account([body]), Account(sent=1, delivered=1, doubled=again))
@@ -69,7 +69,7 @@ def test_a_mail_server_that_hangs_up_gets_the_mail_later(blog_site, publisher, w
     runs(mailbox, body, 2)
     mailbox.hang_up = False
     mailbox.wait_for(1)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     check(mailbox.account([body]), ONE_DELIVERED)
 
 
@@ -90,5 +90,5 @@ def test_a_mail_server_that_drips_costs_an_attempt_and_not_the_worker(
     wait_until(lambda: mailbox.runs(body) >= 2, 8, "the second run of the task")
     mailbox.drip = False
     mailbox.wait_for(1, 30)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     check(mailbox.account([body]), ONE_DELIVERED)

@@ -25,7 +25,7 @@ def run_starts(mailbox, body, number, timeout=30):
 def finish(publisher, mailbox, body):
     """Wait until a mail is taken and the broker holds no task."""
     wait_until(lambda: mailbox.copies(body), 30, "the mail")
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
 
 
 def test_a_killed_process_of_the_pool_loses_no_mail(blog_site, publisher, worker, mailbox):
@@ -67,7 +67,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_its_mail(blog_site, publisher, 
     mailbox.before = 0
     worker.start(60)
     mailbox.wait_for(4, 30)
-    wait_until(publisher.idle, 30, "an empty broker")
+    publisher.wait_until_idle()
     check(mailbox.account(bodies), Account(sent=4, delivered=4))
 
 
@@ -100,12 +100,14 @@ def test_a_killed_worker_loses_no_mail_it_had_in_hand(blog_site, publisher, make
     mailbox.before = 0.9
     body, _ = publisher.notify(blog_site.user_ids["alice"])
     run_starts(mailbox, body, 1)
-    start = time.monotonic()
+    taken = time.monotonic()
     worker.kill()
     mailbox.before = 0
     worker.start(60)
+    ready = time.monotonic()
     run_starts(mailbox, body, 2, 60)
-    assert time.monotonic() - start <= VISIBILITY_TIMEOUT + REDELIVERY_MARGIN
+    # A busy machine may need longer than the timeout to start the next worker.
+    assert time.monotonic() <= max(taken + VISIBILITY_TIMEOUT, ready) + REDELIVERY_MARGIN
     finish(publisher, mailbox, body)
     check(mailbox.account([body]), ONE_DELIVERED)
 
@@ -121,10 +123,11 @@ def test_a_mail_that_kills_its_process_each_time_is_given_up(blog_site, publishe
     mailbox.deadly_to = worker
     # As if it had been tried before, up to the last but one of its tries.
     poison, _ = publisher.notify(blog_site.user_ids["alice"], retries=19)
-    wait_until(lambda: publisher.idle() or mailbox.runs(poison) > 2, 90, "an end or a third run")
-    assert mailbox.runs(poison) <= 2
+    run_starts(mailbox, poison, 2, 60)
+    wait_until(lambda: publisher.idle() or mailbox.runs(poison) > 2, 60, "an end or a third run")
+    assert mailbox.runs(poison) == 2
+    worker.wait_for_output("raised error: WorkerLostError", 30)
     mailbox.deadly_to = None
-    assert "WorkerLostError" in worker.output
     healthy, _ = publisher.notify(blog_site.user_ids["alice"])
     finish(publisher, mailbox, healthy)
     check(mailbox.account([poison, healthy], refused=1), Account(sent=2, delivered=1, refused=1))
