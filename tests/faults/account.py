@@ -24,8 +24,8 @@ class Account:
         note: What was measured besides, in a line.
     """
 
-    sent: int
-    delivered: int
+    sent: int = 0
+    delivered: int = 0
     refused: int = 0
     lost: int = 0
     doubled: int = 0
