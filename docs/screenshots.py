@@ -16,7 +16,11 @@ from tutorial.steps import find_step
 
 IMAGES = Path(__file__).parent / "images"
 ROOM = "/chat/room/?name=%E6%97%A5%E6%9C%AC%E8%AA%9E%E3%81%AE%E9%83%A8%E5%B1%8B"  # 日本語の部屋
-TALK = [("alice", "こんにちは!"), ("bob", "Hello Alice, is this room new?"), ("alice", "はい。Any name makes one.")]
+TALK = [
+    ("alice", "こんにちは!"),
+    ("bob", "Hello Alice, is this room new?"),
+    ("alice", "はい。Any name makes one."),
+]
 
 
 async def window(browser, site: Site, user: str, height: int):
@@ -58,7 +62,10 @@ async def take(browser, broker_url: str, mail_env: dict[str, str]) -> None:
         url = site.server().url
         site.worker()
         page = await window(browser, site, "alice", 500)
-        for title, body in (("はじめまして", "これは最初の記事です。"), ("Second post", "A worker mails a notice.")):
+        for title, body in (
+            ("はじめまして", "これは最初の記事です。"),
+            ("Second post", "A worker mails a notice."),
+        ):
             await page.goto(f"{url}/blog/new/")
             await page.get_by_label("Title").fill(title)
             await page.get_by_label("Body").fill(body)
