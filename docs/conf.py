@@ -31,6 +31,8 @@ myst_substitutions = {
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 
+pygments_style = "default"
+pygments_dark_style = "github-dark"
 html_theme = "furo"
 html_title = "Real-time Django"
 html_favicon = "../step01_setup/static/icon.svg"

@@ -11,8 +11,8 @@ What a fenced block means is said by its info string, of which a code host shows
     js browser PATH [USER]    typed into the console of such a page
     text browser              what the console of the page opened last shows
 
-In expected output `...` stands for anything. A broker runs, unless the lesson starts one. Any other block fails, unless the line before it is
-`<!-- unchecked: REASON -->`.
+In expected output `...` stands for anything. A broker runs, unless the lesson starts one. Any other
+block fails, unless the line before it is `<!-- unchecked: REASON -->`.
 """
 
 import difflib
