@@ -1,0 +1,89 @@
+"""Take the pictures of the lessons again: `python docs/screenshots.py`.
+
+Runs the real steps in a headless Chromium, with the light colour scheme and a page 900 pixels wide.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+
+from playwright.async_api import async_playwright, expect
+
+from tutorial.broker import Broker
+from tutorial.processes import MailServer, Site
+from tutorial.pytest_plugin import CHROMIUM_FLAGS, chromium
+from tutorial.steps import find_step
+
+IMAGES = Path(__file__).parent / "images"
+ROOM = "/chat/room/?name=%E6%97%A5%E6%9C%AC%E8%AA%9E%E3%81%AE%E9%83%A8%E5%B1%8B"  # 日本語の部屋
+TALK = [
+    ("alice", "こんにちは!"),
+    ("bob", "Hello Alice, is this room new?"),
+    ("alice", "はい。Any name makes one."),
+]
+
+
+async def window(browser, site: Site, user: str, height: int):
+    """Return a page in a browser window of a demo user's own.
+
+    Args:
+        browser: The Chromium.
+        site: Where the user has a session.
+        user: The demo user's name.
+        height: The window's height in pixels.
+    """
+    context = await browser.new_context(viewport={"width": 900, "height": height}, color_scheme="light")
+    cookie = {"name": "sessionid", "value": site.sessions[user], "domain": "127.0.0.1", "path": "/"}
+    await context.add_cookies([cookie])
+    return await context.new_page()
+
+
+async def take(browser, broker_url: str, mail_env: dict[str, str]) -> None:
+    """Take all pictures: the status page of step 1, a room of step 4, the posts of step 5."""
+    with Site(find_step("1"), broker_url) as site:
+        page = await window(browser, site, "alice", 300)
+        url = site.server().url
+        await page.goto(url)
+        await page.goto(url)  # the second visit: the first one opens the connection to the broker
+        await page.screenshot(path=IMAGES / "status.png")
+    with Site(find_step("4"), broker_url) as site:
+        url = site.server().url + ROOM
+        pages = {user: await window(browser, site, user, 600) for user in ("alice", "bob")}
+        for page in pages.values():
+            await page.goto(url)
+            await expect(page.get_by_role("status")).to_contain_text("Connected.")
+        for count, (user, text) in enumerate(TALK, 1):
+            await pages[user].get_by_label("Message").fill(text)
+            await pages[user].get_by_role("button", name="Send").click()
+            for page in pages.values():
+                await expect(page.locator("#log p")).to_have_count(count)
+        await pages["alice"].screenshot(path=IMAGES / "room.png")
+    with Site(find_step("5"), broker_url, mail_env) as site:
+        url = site.server().url
+        site.worker()
+        page = await window(browser, site, "alice", 500)
+        for title, body in (
+            ("はじめまして", "これは最初の記事です。"),
+            ("Second post", "A worker mails a notice."),
+        ):
+            await page.goto(f"{url}/blog/new/")
+            await page.get_by_label("Title").fill(title)
+            await page.get_by_label("Body").fill(body)
+            await page.get_by_role("button", name="Publish").click()
+            await expect(page.get_by_role("status")).to_contain_text("Published.")
+        await page.screenshot(path=IMAGES / "posts.png")
+
+
+async def main() -> None:
+    """Start a broker, a mail server and a browser, and take the pictures."""
+    IMAGES.mkdir(exist_ok=True)
+    flags = [*CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with Broker() as broker, MailServer() as mail_server:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=chromium(), args=flags)
+            await take(browser, broker.url, mail_server.env)
+            await browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,354 @@
+"""Follows a lesson as a learner would: types its listings, runs its commands, opens its pages.
+
+What a fenced block means is said by its info string, of which a code host shows nothing:
+
+    python chat/routing.py    a listing: stands verbatim in that file of the step; its lines are typed in
+    diff chat/routing.py      a mistake made on purpose, taken back at the next heading of level 2
+    console                   commands after `$ `, each with all of its output
+    console NAME              the same in the terminal NAME, where the last command goes on running;
+                              without a command, what that terminal has printed since
+    text page PATH [USER]     a page of the server, opened as a demo user, and a part of its text
+    js browser PATH [USER]    typed into the console of such a page
+    text browser              what the console of the page opened last shows
+
+In expected output `...` stands for anything. A broker runs, unless the lesson starts one. Any other
+block fails, unless the line before it is `<!-- unchecked: REASON -->`.
+"""
+
+import difflib
+import doctest
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import yaml
+from sybil import Document, Example, Region
+from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
+
+from tutorial.broker import Broker
+from tutorial.ports import free_port
+from tutorial.processes import Process, Site, wait_until
+from tutorial.pytest_plugin import CHROMIUM_FLAGS, chromium
+from tutorial.steps import ROOT, all_steps
+
+FENCES = RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))
+HEADING = re.compile(r"^## .*$", re.MULTILINE)
+UNCHECKED = re.compile(r"<!-- unchecked: \S.* -->\s*\Z")
+# What differs from run to run. Both sides of a comparison are normalised.
+VARYING = [
+    (re.compile(r"\b\d+(\.\d+)? ?m?s\b"), "0 s"),
+    (re.compile(r"\[[\d:./ -]{17,}[^]]*\]"), "[time]"),
+    (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "id"),
+    (re.compile(r"\[(\d+\.\d+, )?127\.0\.0\.1:\d+\]"), "[client]"),
+    (re.compile(r"\bin \d+\.\d+s\b"), "in 0s"),
+]
+TIMEOUT = 60  # seconds for a command or for output that is waited for
+LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "db.sqlite3*", ".pytest_cache")
+
+
+def front_matter(lesson: Path) -> dict:
+    """Return what a lesson says about itself between its first two lines of dashes."""
+    return yaml.safe_load(lesson.read_text().split("---\n")[1])
+
+
+def contents(directory: Path) -> dict[str, str]:
+    """Return the text of every file of a project by its path, without lesson, caches and databases."""
+    passed_over = re.compile(r"README\.md|__pycache__/|\.pytest_cache/|db\.sqlite3")
+    paths = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
+    return {name: path.read_text() for name, path in sorted(paths.items()) if not passed_over.search(name)}
+
+
+def position(listing: list[str], lines: list[str]) -> int:
+    """Return the index at which a listing stands in the lines of a file.
+
+    Raises:
+        AssertionError: It does not.
+    """
+    for start in range(len(lines) - len(listing) + 1):
+        if lines[start : start + len(listing)] == listing:
+            return start
+    close = max(
+        (difflib.SequenceMatcher(None, listing, lines[start : start + len(listing)]).ratio(), start)
+        for start in range(max(1, len(lines) - len(listing) + 1))
+    )[1]
+    difference = difflib.unified_diff(lines[close : close + len(listing)], listing, "the step", "the lesson")
+    raise AssertionError("The listing does not stand in the step:\n" + "".join(difference))
+
+
+def type_in(listing: list[str], before: list[str], after: list[str]) -> list[str]:
+    """Return the lines of a file once those of a listing, and empty lines around it, are typed in.
+
+    Args:
+        listing: Successive lines of the file as the step has it.
+        before: The lines of the learner's file.
+        after: All lines of the step's file.
+    """
+    start = position(listing, after)
+    end = start + len(listing)
+    while start > 0 and not after[start - 1].strip():
+        start -= 1
+    while end < len(after) and not after[end].strip():
+        end += 1
+    lines = []
+    for _, i1, i2, j1, j2 in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        whole = start <= j1 and j2 <= end and j1 < j2
+        if before[i1:i2] == after[j1:j2] or not whole:
+            lines += before[i1:i2]
+        if before[i1:i2] != after[j1:j2]:
+            lines += after[max(j1, start) : min(j2, end)]
+    return lines
+
+
+class Playground:
+    """A copy of the step before a lesson, in which the lesson is followed.
+
+    Args:
+        step: The directory of the step whose lesson it is.
+        directory: An empty directory; the steps and the playground are copied into it.
+    """
+
+    def __init__(self, step: Path, directory: Path):
+        about = front_matter(step / "README.md")
+        self.given: list[str] = about.get("given", [])
+        self.typed: bool = about.get("typed", True)
+        self.step = step
+        for each in all_steps():
+            shutil.copytree(each, directory / each.name, ignore=LEFT_BEHIND)
+        self._exit = ExitStack()
+        self.root = directory / "playground"
+        self.cwd = directory
+        self.port, broker_port = free_port(), free_port()
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "REDIS_URL": f"redis://127.0.0.1:{broker_port}",
+            "TUTORIAL_BROKER_PORT": str(broker_port),
+            "PYTHONUNBUFFERED": "1",
+            "COLUMNS": "100",
+        }
+        self.broker_port = broker_port
+        if "console broker" not in (step / "README.md").read_text():
+            self._exit.enter_context(Broker(broker_port))
+        self.terminals: dict[str, Process] = {}
+        self.mistakes: list[tuple[Path, str]] = []
+        self.page = None
+        self.messages: list[str] = []
+
+    # What a lesson's blocks do
+
+    def listing(self, path: str, source: str) -> None:
+        """Type a listing into the playground."""
+        after = (self.step / path).read_text().splitlines(keepends=True)
+        listing = source.splitlines(keepends=True)
+        if not self.typed or path in self.given:
+            position(listing, after)
+            return
+        target = self.root / path
+        before = target.read_text().splitlines(keepends=True) if target.exists() else []
+        lines = type_in(listing, before, after)
+        assert lines != before or not listing, f"{path} had these lines before they were typed."
+        position(listing, lines)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("".join(lines))
+
+    def mistake(self, path: str, source: str) -> None:
+        """Make a mistake on purpose, to be taken back later."""
+        target = self.root / path
+        lines = source.splitlines(keepends=True)
+        old = "".join(line[1:] for line in lines if line[0] != "+")
+        new = "".join(line[1:] for line in lines if line[0] != "-")
+        text = target.read_text()
+        assert text.count(old) == 1, f"{path} has these lines {text.count(old)} times, not once."
+        self.mistakes.append((target, text))
+        self.save(target, text.replace(old, new))
+
+    def take_back(self) -> None:
+        """Undo the mistakes."""
+        while self.mistakes:
+            self.save(*self.mistakes.pop())
+
+    def save(self, path: Path, text: str) -> None:
+        """Change a file. A server that runs is started again, as runserver's reloader would do it."""
+        path.write_text(text)
+        if "server" in self.terminals:
+            self.start("server", self.server_line, "")
+
+    def console(self, terminal: str | None, source: str) -> None:
+        """Run the commands of a console block and compare their output."""
+        first, *commands = re.split(r"^\$ ", source, flags=re.MULTILINE)
+        if first:
+            self.compare(first, lambda: self.terminals[terminal].output)
+        for command in commands:
+            line, _, expected = command.partition("\n")
+            if line.startswith("cd "):
+                self.cwd = (self.cwd / line[3:]).resolve()
+                continue
+            # The lesson says what a learner types; here everything has a port of its own.
+            # Without the reloader, whose first look at the files may come too late on a busy machine.
+            line = re.sub(r"runserver$", "runserver --noreload 8000", line).replace("8000", str(self.port))
+            if terminal and command is commands[-1]:
+                self.start(terminal, line, expected)
+            else:
+                done = subprocess.run(
+                    ["bash", "-c", line],
+                    cwd=self.cwd,
+                    env=self.env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    timeout=TIMEOUT,
+                )
+                self.compare(expected, lambda done=done: done.stdout, whole=True)
+
+    def start(self, terminal: str, line: str, expected: str) -> None:
+        """Start a command that goes on running in a terminal, instead of the one that ran there."""
+        if terminal in self.terminals:
+            self.terminals.pop(terminal).close()
+        process = Process(["bash", "-c", f"exec {line}"], self.cwd, self.env)
+        process.spawn()
+        self.terminals[terminal] = process
+        if terminal == "server":
+            self.server_line = line
+            wait_until(self.server_answers, TIMEOUT, "the server")
+        self.compare(expected, lambda: process.output)
+
+    def open_page(self, path: str, user: str | None = None) -> None:
+        """Open a page of the server in a browser of its own, as a demo user or as nobody."""
+        context = self.browser.new_context()
+        if user:
+            env = {"DATABASE_PATH": str(self.root / "db.sqlite3")}
+            with Site(self.root, self.env["REDIS_URL"], env) as site:
+                session = site.sessions[user]
+            cookie = {"name": "sessionid", "value": session, "domain": "127.0.0.1", "path": "/"}
+            context.add_cookies([cookie])
+        self.messages = []
+        self.page = context.new_page()
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.goto(f"http://127.0.0.1:{self.port}{path}")
+
+    def page_shows(self, expected: str) -> None:
+        """Wait until the page has a text."""
+        self.compare(expected, lambda: self.page.inner_text("main"))
+
+    def browser_shows(self, expected: str) -> None:
+        """Wait until the console of the page shows something."""
+
+        def shown() -> str:
+            self.page.wait_for_timeout(20)  # lets Playwright hand over what has come
+            return "\n".join(self.messages)
+
+        self.compare(expected, shown)
+
+    # What they need
+
+    def server_answers(self) -> bool:
+        """Tell whether the server takes connections."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    @property
+    def browser(self):
+        """A headless Chromium, started with the first page."""
+        if not hasattr(self, "_browser"):
+            from playwright.sync_api import sync_playwright
+
+            playwright = self._exit.enter_context(sync_playwright())
+            flags = [*CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+            self._browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
+            self._exit.callback(self._browser.close)
+        return self._browser
+
+    def normalised(self, text: str) -> str:
+        """Return a text with what differs from run to run replaced."""
+        text = text.replace(str(self.port), "8000").replace(str(self.broker_port), "6379")
+        text = text.replace(str(ROOT), "").replace(str(self.root.parent), "")
+        for pattern, replacement in VARYING:
+            text = pattern.sub(replacement, text)
+        return text.strip() + "\n"
+
+    def compare(self, expected: str, output: Callable[[], str], whole: bool = False) -> None:
+        """Compare an output with what is expected, and wait for it where it still grows.
+
+        Raises:
+            AssertionError: They differ.
+        """
+        want = self.normalised(expected)
+        if not whole:
+            want = f"...{want.strip().strip('.')}...\n"
+
+        def same() -> bool:
+            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+            return doctest.OutputChecker().check_output(want, self.normalised(output()), flags)
+
+        try:
+            wait_until(same, 0 if whole else TIMEOUT)
+        except TimeoutError:
+            raise AssertionError(f"Expected:\n{want}\nShown:\n{self.normalised(output())}") from None
+
+    def close(self) -> None:
+        """End everything that was started."""
+        self._exit.close()
+        for process in self.terminals.values():
+            process.close()
+
+    def __enter__(self) -> "Playground":
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
+
+class LessonParser:
+    """A Sybil parser that gives every fenced block and heading of a lesson its meaning.
+
+    Args:
+        playground: Where the lesson is followed.
+    """
+
+    def __init__(self, playground: Playground):
+        self.playground = playground
+
+    def __call__(self, document: Document) -> Iterator[Region]:
+        """Yield the regions of a lesson in which something is to be done."""
+        for block in FENCES(document):
+            if not UNCHECKED.search(document.text[: block.start]):
+                # Not the lexeme "source", which has lost the indentation that all lines share.
+                lines = document.text[block.start : block.end].splitlines(keepends=True)
+                yield Region(block.start, block.end, (lines[0], "".join(lines[1:-1])), self.evaluate)
+        for heading in HEADING.finditer(document.text):
+            yield Region(heading.start(), heading.end(), None, lambda example: self.playground.take_back())
+
+    def evaluate(self, example: Example) -> str | None:
+        """Do what a block says; return what is wrong, or None."""
+        first_line, source = example.parsed
+        info = first_line.strip("`~\n").split()
+        follow = self.playground
+        try:
+            match info:
+                case ["console"] | ["console", _]:
+                    follow.console(info[1] if info[1:] else None, source)
+                case ["text", "page", path, *user]:
+                    follow.open_page(path, *user)
+                    follow.page_shows(source)
+                case ["js", "browser", path, *user]:
+                    follow.open_page(path, *user)
+                    follow.page.evaluate(f"() => {{ {source} }}")
+                case ["text", "browser"]:
+                    follow.browser_shows(source)
+                case ["diff", path]:
+                    follow.mistake(path, source)
+                case [_, path] if (follow.step / path).is_file():
+                    follow.listing(path, source)
+                case _:
+                    return f"Nothing checks this block: {first_line}"
+        except AssertionError as error:
+            return str(error)
+        return None

@@ -1,0 +1,151 @@
+"""Every listing of a lesson stands in its step, every command runs, every output is what is seen."""
+
+import re
+
+import pytest
+from sybil import Document
+from sybil.example import SybilFailure
+
+from tests.lessons.playground import FENCES, LessonParser, Playground, contents, front_matter, type_in
+from tutorial.diffs import step_diff
+from tutorial.pytest_plugin import chromium
+from tutorial.steps import all_steps, number
+
+STEPS = all_steps()
+HEADINGS = [
+    ["What you have at the end", "The idea", "The change, file by file", "Run it", "What you see"],
+    ["Let it fail", "Check yourself", "Go further"],
+]
+
+each_step = pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+
+
+def lesson(step):
+    """Return the text of a step's lesson."""
+    return (step / "README.md").read_text()
+
+
+@each_step
+def test_whoever_follows_a_lesson_has_the_step(step, tmp_path):
+    """Its commands show what it prints, and in the end the copy of the step before is this step."""
+    if chromium() is None:
+        pytest.skip("no Chromium or Chrome on PATH; the lessons open pages")
+    with Playground(step, tmp_path) as playground:
+        document = Document.parse(str(step / "README.md"), LessonParser(playground))
+        for example in document.examples():
+            example.evaluate()
+        playground.take_back()
+        assert contents(playground.root) == contents(step)
+
+
+@each_step
+def test_a_lesson_says_what_is_given(step):
+    """A file that the step changes is either typed in from listings or named as given, and never both."""
+    about = front_matter(step / "README.md")
+    named = {words[1] for words in infos(step) if words[1:] and words[0] != "diff"}
+    listed = {path for path in named if (step / path).is_file()}
+    given = set(about.get("given", []))
+    assert about["minutes"] > 0
+    assert all((step / path).is_file() for path in given)
+    if about.get("typed", True):
+        changed = set(re.findall(r"^diff --git \S+ b/(.*)$", step_diff(number(step)), re.MULTILINE))
+        assert changed == given | (listed - given)
+
+
+@each_step
+def test_a_lesson_has_its_parts(step):
+    """All lessons have the same headings, a picture of the idea, and a length for half an hour."""
+    headings = " ".join(re.findall(r"^## (.*)$", lesson(step), re.MULTILINE))
+    positions = [headings.lower().find(name.lower()) for part in HEADINGS for name in part]
+    assert -1 not in positions
+    assert positions == sorted(positions)
+    assert f"../docs/images/{step.name[:6]}.svg" in lesson(step)
+    assert 60 <= len([line for line in lesson(step).splitlines() if line.strip()]) <= 160
+
+
+@each_step
+def test_a_listing_names_its_file_where_a_reader_sees_it(step):
+    """The heading above a listing, or the text before it, has the file's name."""
+    for words, start in zip(infos(step), [block.start for block in FENCES(document(step))], strict=True):
+        if words[1:] and (step / words[1]).is_file():
+            shown = re.sub(r"```.*?```", "", lesson(step)[:start], flags=re.DOTALL)
+            assert f"`{words[1]}`" in shown[shown.rfind("\n##") :], words[1]
+
+
+def test_the_lessons_name_every_rewritten_line():
+    """Two lines of the course are rewritten; their lessons quote them, and the others say there is none."""
+    for step in STEPS[1:]:
+        removed = re.findall(r"^-(?!--)(.+)$", step_diff(number(step)), re.MULTILINE)
+        assert all(f"`{line}`" in lesson(step) for line in removed)
+        none = f"No line of step {number(step) - 1} is removed or rewritten."
+        assert (none in lesson(step)) == (not removed)
+
+
+def document(step):
+    """Return a step's lesson as a document of Sybil's."""
+    return Document(lesson(step), str(step / "README.md"))
+
+
+def infos(step):
+    """Return the words of each block's info string."""
+    return [str(block.lexemes["info"]).split() for block in FENCES(document(step))]
+
+
+# The checks themselves: each lets a lesson with a fault through only if it does not work.
+
+
+@pytest.fixture
+def follow(tmp_path):
+    """Follow a few lines in the playground of step 3, as step 2 left it."""
+    with Playground(STEPS[2], tmp_path) as playground:
+        playground.console(None, "$ cp -r step02_consumer playground\n$ cd playground\n")
+
+        def follow(text):
+            text_document = Document(text, "a lesson")
+            for region in LessonParser(playground)(text_document):
+                text_document.add(region)
+            for example in text_document.examples():
+                example.evaluate()
+            return playground
+
+        yield follow
+
+
+FAULTS = {
+    "nothing checks it": "```yaml\na: 1\n```\n",
+    "no reason": "<!-- unchecked: -->\n```yaml\na: 1\n```\n",
+    "no such file": "```python chat/rooting.py\nimport os\n```\n",
+    "another line": "```python chat/routing.py\nfrom chat import consumer\n```\n",
+    "indented otherwise": "```python config/asgi.py\n    URLRouter(websocket_urlpatterns),\n```\n",
+    "there already": "```python chat/consumers.py\nimport hashlib\nimport json\n```\n",
+    "another output": "```console\n$ echo one\ntwo\n```\n",
+    "more output": "```console\n$ echo one; echo two\none\n```\n",
+    "a mistake that does not fit": "```diff chat/consumers.py\n-import jsn\n```\n",
+}
+
+
+@pytest.mark.parametrize("text", FAULTS.values(), ids=FAULTS)
+def test_a_lesson_with_a_fault_is_caught(follow, text):
+    """A block that nobody checks, a listing or an output that is not true: each fails."""
+    with pytest.raises(SybilFailure):
+        follow(text)
+
+
+def test_a_mistake_is_taken_back_at_the_next_heading(follow):
+    """What was broken on purpose is whole again in the next part of the lesson."""
+    mistake = "```diff chat/consumers.py\n-import json\n+import jsn\n```\n"
+    seen = "```console\n$ grep -c jsn chat/consumers.py\n{}\n```\n"
+    follow(f"{mistake}{seen.format(1)}\n## Next\n\n{seen.format(0)}")
+
+
+def test_an_unchecked_block_needs_a_reason(follow):
+    """With a reason in the line before it, a block is passed over."""
+    follow("<!-- unchecked: this is only an example -->\n```yaml\na: 1\n```\n")
+
+
+def test_typing_a_part_leaves_the_rest():
+    """Only the lines of the listing appear; a line that they rewrite goes with the last of them."""
+    before, after = ["a\n", "b\n", "z\n"], ["a\n", "B\n", "C\n", "d\n", "z\n", "e\n"]
+    assert type_in(["d\n"], before, after) == ["a\n", "b\n", "d\n", "z\n"]
+    assert type_in(["B\n", "C\n", "d\n"], before, after) == ["a\n", "B\n", "C\n", "d\n", "z\n"]
+    assert type_in(["e\n"], before, after) == ["a\n", "b\n", "z\n", "e\n"]

@@ -1,0 +1,166 @@
+"""The site builds without a warning, asks no other host for anything, and its links lead somewhere."""
+
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urldefrag, urljoin
+
+import pytest
+
+from tutorial.diffs import diff_file
+from tutorial.steps import ROOT, all_steps, number
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+# Pages that are not in every checkout. A link to one of them is text in the site until it is there.
+ELSEWHERE = re.compile(r"docs/(symptoms|errata|guarantees)\.md|notebooks/\w+\.ipynb|exercises/?")
+PAGES = ["index", "lessons/step01", "lessons/step05", "diffs/step02-step03", "search"]
+OURS = [ROOT / "docs/index.md", *ROOT.glob("docs/lessons/*.md"), *ROOT.glob("docs/diffs/*.md")]
+OURS += [step / "README.md" for step in all_steps()]
+
+
+class Links(HTMLParser):
+    """Collects the addresses a page refers to, and the anchors it has."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.anchors = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        """Called for every tag."""
+        for name, value in attributes:
+            if name in ("href", "src") and value and not value.startswith(("http", "data:", "mailto:")):
+                self.addresses.append(value)
+            if name == "id":
+                self.anchors.add(value)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built from a copy, so that nothing is left in the checkout; and the seconds it took."""
+    root = tmp_path_factory.mktemp("site")
+    for name in ("docs", "notebooks", "exercises", *(step.name for step in all_steps())):
+        if (ROOT / name).exists():
+            ignored = shutil.ignore_patterns("_build", "__pycache__", "db.sqlite3*")
+            shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=ignored)
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, root)
+    target = root / "html"
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", target],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    target.joinpath("seconds").write_text(str(time.monotonic() - start))
+    return target
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files without a log."""
+
+    def log_message(self, *arguments):
+        """Called for every request."""
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """The address of a server for the built site."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_site_builds_within_a_minute(site):
+    """`make docs` has no warning and takes less than 60 seconds."""
+    assert float((site / "seconds").read_text()) < 60
+
+
+def test_every_link_in_the_site_leads_somewhere(site):
+    """Each address and anchor in the built pages exists."""
+    pages = {path.resolve(): Links(path.read_text()) for path in site.rglob("*.html")}
+    missing = []
+    for page, links in pages.items():
+        for address in links.addresses:
+            path, anchor = urldefrag(urljoin(page.as_uri(), address))
+            target = unquote(path.removeprefix("file://").partition("?")[0])
+            found = [known for known in pages if str(known) == target]
+            if anchor and found:
+                if unquote(anchor) not in pages[found[0]].anchors:
+                    missing.append(f"{page.relative_to(site.resolve())}: {address}")
+            elif not found and not (site / target).exists():
+                missing.append(f"{page.relative_to(site.resolve())}: {address}")
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_on_a_code_host_leads_somewhere(page):
+    """Each relative link of a lesson or page exists as a file, for whoever reads it there."""
+    for link in LINK.findall(page.read_text()):
+        if "://" not in link and not link.startswith("#"):
+            target = (page.parent / link.partition("#")[0]).resolve()
+            assert target.exists() or ELSEWHERE.fullmatch(target.relative_to(ROOT).as_posix()), link
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+async def test_the_site_needs_no_other_host(browser, address, width, scheme):
+    """Five pages ask only the server they come from, and are no wider than a telephone's window."""
+    context = await browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, service_workers="block"
+    )
+    requested = []
+    context.on("request", lambda request: requested.append(request.url))
+    for name in PAGES:
+        page = await context.new_page()
+        await page.goto(f"{address}{name}.html", wait_until="networkidle")
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+    await context.close()
+    assert len(requested) > len(PAGES)
+    assert [url for url in requested if not url.startswith((address, "data:"))] == []
+
+
+async def test_the_search_finds(browser, address):
+    """A word of a lesson is found, without a server's help."""
+    page = await browser.new_page()
+    await page.goto(f"{address}search.html?q=acknowledgement")
+    await page.locator(".search a[href*='step05']").first.wait_for()
+    await page.close()
+
+
+@pytest.mark.parametrize("after", all_steps()[1:], ids=lambda step: step.name)
+def test_a_diff_page_helps_to_read_every_file(after):
+    """Each changed file has a heading, a sentence, and its part of the diff, in the diff's order."""
+    diff = diff_file(number(after))
+    heads = re.findall(r"^diff --git .*$", diff.read_text(), re.MULTILINE)
+    page = diff.with_suffix(".md").read_text()
+    parts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    assert [part.splitlines()[0] for part in parts] == [f"`{head.rpartition(' b/')[2]}`" for head in heads]
+    for head, part in zip(heads, parts, strict=True):
+        assert re.search(r"\.$", part.splitlines()[2]), head
+        empty = head.endswith("__init__.py") and "Empty" in part
+        assert empty or f":start-at: {head}\n" in part, head
+        assert empty or (":end-before: diff --git\n" in part) == (head != heads[-1]), head
+
+
+def test_the_pictures_are_small():
+    """A screenshot takes less than 60 kB, a drawing less than 6 kB with its text as text."""
+    images = ROOT / "docs/images"
+    assert all(path.stat().st_size < 60_000 for path in images.glob("*.png"))
+    for path in images.glob("*.svg"):
+        assert path.stat().st_size < 6_000
+        assert "<text" in path.read_text()
+        assert "prefers-color-scheme: dark" in path.read_text()
