@@ -1,4 +1,4 @@
-"""Every exercise fails on its step and passes with its solution, which breaks nothing that the step promises."""
+"""Every exercise fails on its step and passes with its solution, which breaks nothing in the step."""
 
 import os
 import re
@@ -148,7 +148,7 @@ def test_its_readme_has_what_the_command_needs(exercise):
 
 @each
 def test_its_solution_is_readable(exercise):
-    """A solution's files are a screen or two long, differ from the step's, and its settings only add to them."""
+    """A solution's files are a screen or two long, differ from the step's, and only add to its settings."""
     step = find_step(front_matter(exercise)["step"])
     for path in (
         path for path in (exercise / "solution").rglob("*") if path.suffix in (".py", ".js", ".html")
