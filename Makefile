@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run broker test lint format diffs faults notebooks notebooks-run docs lock clean
+.PHONY: run broker test test-long lint format diffs faults notebooks notebooks-run docs lock clean
 
 run: .venv/ready ## Run the finished app (STEP=3 for another step, PORT=8001 for another port)
 	@$(BIN)/tutorial run $(STEP) --host $(HOST) --port $(PORT)
@@ -19,6 +19,9 @@ broker: .venv/ready ## Run only the embedded broker
 
 test: .venv/ready-dev ## Test every step, then the course as a whole
 	@$(BIN)/tutorial test
+
+test-long: .venv/ready-dev ## Test the exercises, and provoke every fault and every symptom
+	@$(BIN)/tutorial test --long
 
 lint: .venv/ready-dev ## Check format and style
 	@$(BIN)/ruff format --check .

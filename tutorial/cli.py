@@ -65,7 +65,13 @@ def broker() -> None:
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def test(context: typer.Context, step: StepArgument = None) -> None:
+def test(
+    context: typer.Context,
+    step: StepArgument = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="The long suites: exercises, faults, symptoms.")
+    ] = False,
+) -> None:
     """Test one step or, without a name, all of them and the course. What follows `--` is for pytest."""
     try:
         from tutorial.testing import all_suites, run_suites
@@ -74,7 +80,7 @@ def test(context: typer.Context, step: StepArgument = None) -> None:
     if step and step.startswith("-"):
         context.args.insert(0, step)
         step = None
-    chosen = [step_or_exit(step)] if step else all_suites()
+    chosen = [step_or_exit(step)] if step else all_suites(long)
     raise typer.Exit(run_suites(chosen, context.args))
 
 

@@ -15,6 +15,8 @@ from rich.console import Console
 from tutorial.steps import ROOT, all_steps
 
 TESTS = ROOT / "tests"
+# Suites that provoke faults and mistakes by the hundred: `tutorial test --long` runs them.
+LONG = {"exercises", "faults", "symptoms"}
 # More than two cores need, because the tests often wait for a process or a deadline.
 LANES = 3
 # pytest's exit code when nothing was collected or selected.
@@ -105,7 +107,13 @@ def run_suites(directories: Sequence[Path], arguments: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def all_suites() -> list[Path]:
-    """Return the directories of all suites: the course's, then the steps', the longest first."""
-    course = [TESTS, *sorted(path.parent for path in TESTS.glob("*/__init__.py"))]
-    return [*course, *reversed(all_steps())]
+def all_suites(long: bool = False) -> list[Path]:
+    """Return the directories of all suites: the course's, then the steps', the longest first.
+
+    Args:
+        long: Those of `LONG` instead.
+    """
+    suites = sorted(path.parent for path in TESTS.glob("*/__init__.py"))
+    if long:
+        return [suite for suite in suites if suite.name in LONG]
+    return [TESTS, *(suite for suite in suites if suite.name not in LONG), *reversed(all_steps())]

@@ -175,7 +175,8 @@ def test_the_claim_of_a_dead_process_runs_out(mail, publish, settled, workers):
             child.kill()
     mail.stall.set()
     settled(task)
-    assert len(mail.messages) == 1
+    # Two, if the mail server has not noticed yet that the dead one is gone, and takes its mail as well.
+    assert len({message["Message-ID"] for message in mail.messages}) == 1
 
 
 def test_a_late_answer_leads_to_mails_that_a_mailbox_can_tell_are_one(site, mail, publish):

@@ -277,6 +277,23 @@ async def test_a_refused_message_is_named(socket):
         assert "too long" in answer["error"]
 
 
+async def test_who_leaves_in_mid_speech_leaves_the_group(socket):
+    """A client that sends and closes at once is heard to the end, and nothing of it stays behind."""
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as broker:
+
+        def members():
+            return sum(broker.zcard(group) for group in broker.scan_iter("asgi:group:*"))
+
+        async with socket("bob") as bob:
+            before = members()
+            for _ in range(5):
+                async with socket("alice") as alice:
+                    for number in range(5):
+                        await alice.send(json.dumps({"message": str(number), "client_id": uuid4().hex}))
+            assert sorted([(await hear(bob))["message"] for _ in range(25)]) == sorted("01234" * 5)
+            await until(lambda: members() == before, "alice's sockets to leave the group")
+
+
 async def test_two_servers_keep_one_order(site, web, room):
     """With two server processes and four writers at once, everyone reads all messages in the order of ids."""
     other = site.server("uvicorn")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 from collections import deque
+from contextlib import suppress
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from redis.exceptions import RedisError
@@ -70,7 +71,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.flooding = True
             self.waiting.clear()
             logger.warning("Closing a socket of %s, who floods %r", self.scope["user"], self.room_name)
-            await self.close(code=TOO_FAST)
+            with suppress(OSError):
+                await self.close(code=TOO_FAST)
             return
         try:
             message = read_message(text_data)
@@ -99,7 +101,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 )
         except (RedisError, OSError):
             logger.exception("Closing a socket in %r: the broker does not take its messages", self.room_name)
-            await self.close()
+            with suppress(OSError):
+                await self.close()
+
+    async def send(self, *args, **kwargs):
+        """Send a frame, unless the browser is gone: what it had said before it left is still to be read."""
+        with suppress(OSError):
+            await super().send(*args, **kwargs)
 
     async def chat_message(self, event):
         """Called for every event of type chat_message that is sent to the group."""

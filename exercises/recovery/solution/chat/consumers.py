@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import re
+from contextlib import suppress
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -63,7 +64,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
             if message["type"] == "websocket.disconnect":
                 raise
             logger.exception("Closing a socket in %s, so that its browser comes back", self.room_name)
-            await self.close(code=TRY_AGAIN)
+            with suppress(OSError):
+                await self.close(code=TRY_AGAIN)
 
     async def connect(self):
         """Called when a browser opens the socket."""
@@ -141,8 +143,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self.answer({key: event[key] for key in ("id", "message", "username") if key in event})
 
     async def answer(self, content):
-        """Send an object as JSON."""
-        await self.send(text_data=json.dumps(content))
+        """Send an object as JSON, unless the browser is gone: what it had said is still to be read."""
+        with suppress(OSError):
+            await self.send(text_data=json.dumps(content))
 
 
 class UnknownPathConsumer(AsyncWebsocketConsumer):
