@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Every exercise fails on its step and passes with its solution, which breaks nothing else."""
-=======
-"""Every exercise fails on its step and passes with its solution, which breaks nothing in the step."""
->>>>>>> exercises
 
 import os
 import re
@@ -152,11 +148,7 @@ def test_its_readme_has_what_the_command_needs(exercise):
 
 @each
 def test_its_solution_is_readable(exercise):
-<<<<<<< HEAD
     """A solution has files of a screen or two, unlike the step's, and its settings only add to them."""
-=======
-    """A solution's files are a screen or two long, differ from the step's, and only add to its settings."""
->>>>>>> exercises
     step = find_step(front_matter(exercise)["step"])
     for path in (
         path for path in (exercise / "solution").rglob("*") if path.suffix in (".py", ".js", ".html")
