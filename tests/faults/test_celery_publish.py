@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from tests.faults.account import Account
-from tests.faults.celery_helpers import Author, check
+from tests.faults.celery_helpers import Author, Publisher, check
 from tutorial.processes import NotStarted, wait_until
 
 pytest_plugins = ["tests.faults.celery_fixtures"]
@@ -22,11 +22,13 @@ WHILE_HUNG = 5.0
 
 
 @pytest.fixture(scope="module")
-def author(blog_site):
+def author(blog_site, frail_broker):
     """Alice, who has published a first post, so that every connection is open and every module imported."""
     with contextlib.closing(Author(blog_site.server("uvicorn"))) as author:
         author.publish("最初の記事")
         author.posts()
+        with contextlib.closing(Publisher(frail_broker.url)) as publisher:
+            publisher.clear()
         yield author
 
 
@@ -52,7 +54,6 @@ def database(blog_site):
 
 def test_while_the_broker_refuses_a_post_is_kept_and_the_author_told_at_once(author, frail_broker, publisher):
     """With the broker down publishing answers within 0.2 s, keeps the post, and says what is missing."""
-    publisher.clear()
     frail_broker.kill()
     try:
         titles = [f"broker down {number}" for number in range(5)]
