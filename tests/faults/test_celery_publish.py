@@ -4,14 +4,13 @@ import contextlib
 import os
 import signal
 import sqlite3
-import statistics
 import threading
 
 import pytest
 
 from tests.faults.account import Account
-from tests.faults.celery_helpers import Author, check
-from tutorial.processes import wait_until
+from tests.faults.celery_helpers import Author, Publisher, check
+from tutorial.processes import NotStarted, wait_until
 
 pytest_plugins = ["tests.faults.celery_fixtures"]
 
@@ -23,24 +22,25 @@ WHILE_HUNG = 5.0
 
 
 @pytest.fixture(scope="module")
-def author(blog_site):
+def author(blog_site, frail_broker):
     """Alice, who has published a first post, so that every connection is open and every module imported."""
     with contextlib.closing(Author(blog_site.server("uvicorn"))) as author:
         author.publish("最初の記事")
         author.posts()
+        with contextlib.closing(Publisher(frail_broker.url)) as publisher:
+            publisher.clear()
         yield author
 
 
-def write_locked(database):
-    """Tell whether another connection is about to write into the database of a connection."""
-    [[_, _, path]] = database.execute("PRAGMA database_list")
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
-        try:
-            other.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return True
-        other.execute("ROLLBACK")
-        return False
+def commit_waits(site):
+    """Tell whether a commit waits for somebody who reads: SQLite then lets no new reader in."""
+    # In a process of its own, because SQLite does not lock a process out that reads already.
+    read = "sqlite3.connect(os.environ['DATABASE_PATH'], timeout=0).execute('SELECT id FROM blog_post')"
+    try:
+        site.run("-c", f"import os, sqlite3; {read}")
+    except NotStarted as error:
+        return "database is locked" in str(error)
+    return False
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def test_while_the_broker_refuses_a_post_is_kept_and_the_author_told_at_once(aut
             told += response.status_code == 302 and TOLD in page and title in page
     finally:
         frail_broker.start()
-    # The margin for a busy machine: of five, the two slowest do not count.
-    assert statistics.median(seconds) <= WHILE_DOWN, seconds
+    # The margin: the fastest of five counts. A busy machine delays some, a wait in the code delays all.
+    assert min(seconds) <= WHILE_DOWN, seconds
     assert publisher.idle()
     check(Account(sent=5, refused=told, lost=5 - told), Account(sent=5, refused=5))
 
@@ -96,7 +96,7 @@ def test_while_the_broker_hangs_a_post_is_kept_and_the_author_told(
     check(mailbox.account([NOTICE, body]), Account(sent=2, delivered=2))
 
 
-def test_a_notice_waits_for_a_late_commit(author, database, publisher, worker, mailbox):
+def test_a_notice_waits_for_a_late_commit(author, blog_site, database, publisher, worker, mailbox):
     """While the commit of a post waits for the database there is no task; afterwards the mail arrives."""
     answers = []
     publishing = threading.Thread(target=lambda: answers.append(author.publish("late commit")))
@@ -105,7 +105,7 @@ def test_a_notice_waits_for_a_late_commit(author, database, publisher, worker, m
     database.execute("SELECT count(*) FROM blog_post").fetchall()
     publishing.start()
     try:
-        wait_until(lambda: write_locked(database), 30, "the server's transaction")
+        wait_until(lambda: commit_waits(blog_site), 30, "the server's commit")
         assert (publisher.idle(), mailbox.arrivals) == (True, [])
     finally:
         database.execute("COMMIT")
