@@ -45,7 +45,7 @@ class Links(HTMLParser):
 def site(tmp_path_factory):
     """The site, built from a copy, so that nothing is left in the checkout; and the seconds it took."""
     root = tmp_path_factory.mktemp("site")
-    for name in ("docs", "notebooks", "exercises", *(step.name for step in all_steps())):
+    for name in ("docs", "notebooks", "exercises", "tests", *(step.name for step in all_steps())):
         if (ROOT / name).exists():
             ignored = shutil.ignore_patterns("_build", "__pycache__", "db.sqlite3*")
             shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=ignored)
