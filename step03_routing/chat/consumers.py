@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from contextlib import suppress
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
@@ -58,6 +59,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 "username": self.scope["user"].username or "anonymous",
             },
         )
+
+    async def send(self, *args, **kwargs):
+        """Send a frame, unless the browser is gone."""
+        # uvicorn raises an OSError then, which would end the consumer before disconnect() is called.
+        with suppress(OSError):
+            await super().send(*args, **kwargs)
 
     async def chat_message(self, event):
         """Called for every event of type chat_message that is sent to the group."""
