@@ -65,8 +65,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def send(self, *args, **kwargs):
         """Send a frame, unless the browser is gone."""
-        # uvicorn raises an OSError then, which would end the consumer before disconnect() is called.
-        with suppress(OSError):
+        # daphne raises a RuntimeError then, uvicorn an OSError. It would end us before disconnect() is called.
+        with suppress(OSError, RuntimeError):
             await super().send(*args, **kwargs)
 
     async def chat_message(self, event):

@@ -71,7 +71,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.flooding = True
             self.waiting.clear()
             logger.warning("Closing a socket of %s, who floods %r", self.scope["user"], self.room_name)
-            with suppress(OSError):
+            with suppress(OSError, RuntimeError):
                 await self.close(code=TOO_FAST)
             return
         try:
@@ -101,12 +101,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 )
         except (RedisError, OSError):
             logger.exception("Closing a socket in %r: the broker does not take its messages", self.room_name)
-            with suppress(OSError):
+            with suppress(OSError, RuntimeError):
                 await self.close()
 
     async def send(self, *args, **kwargs):
         """Send a frame, unless the browser is gone: what it had said before it left is still to be read."""
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):
             await super().send(*args, **kwargs)
 
     async def chat_message(self, event):

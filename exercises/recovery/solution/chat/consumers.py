@@ -64,7 +64,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             if message["type"] == "websocket.disconnect":
                 raise
             logger.exception("Closing a socket in %s, so that its browser comes back", self.room_name)
-            with suppress(OSError):
+            with suppress(OSError, RuntimeError):
                 await self.close(code=TRY_AGAIN)
 
     async def connect(self):
@@ -144,7 +144,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def answer(self, content):
         """Send an object as JSON, unless the browser is gone: what it had said is still to be read."""
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):
             await self.send(text_data=json.dumps(content))
 
 
