@@ -16,19 +16,6 @@ import yaml
 from tutorial.steps import ROOT, find_step
 
 EXERCISES = sorted(path.parent for path in (ROOT / "exercises").glob("*/README.md"))
-# What of the steps' tests concerns the files that a solution changes; of a module, all or these tests.
-CHAT = {
-    "test_step02_consumer": "",
-    "test_step03_routing": "",
-    "test_step04_client": "people_chat or typed_while or delay_grows",
-}
-CONCERNED = {
-    "rate_limit": CHAT,
-    "recovery": CHAT,
-    "idempotent_mail": {
-        "test_step05_celery": "worker_sends or queued_when or busy or stalls or final or gone or survives",
-    },
-}
 LIMIT = 300  # seconds for one run of pytest; the machine may be busy
 
 
@@ -84,8 +71,11 @@ def run_pytest(copy: Path, *arguments: str) -> Run:
 
 
 def selection(exercise: Path) -> tuple[str, ...]:
-    """Return the words that select the exercise's test and what it concerns of the steps' tests."""
-    concerned = CONCERNED[exercise.name]
+    """Return the words that select the exercise's test and what it concerns of the steps' tests.
+
+    The README's front matter names these as `concerns`: modules, and an expression that selects their tests.
+    """
+    concerned = front_matter(exercise).get("concerns", {})
     files = [f"tests/{name}.py" for name in (f"test_{exercise.name}", *concerned)]
     chosen = [
         f"test_{exercise.name}",
@@ -140,6 +130,7 @@ def test_its_readme_has_what_the_command_needs(exercise):
     front = front_matter(exercise)
     assert find_step(front["step"]).name == front["step"]
     assert 5 <= front["minutes"] <= 120
+    assert all((find_step(front["step"]) / f"tests/{name}.py").exists() for name in front.get("concerns", {}))
     assert text.count("<details>") == text.count("</details>") >= 2
     for heading in ("## Task", "## Why", "## At the end", "## Hints", "## What the solution costs"):
         assert f"\n{heading}\n" in text, heading
