@@ -78,12 +78,14 @@ def test_a_real_server_speaks_asgi(server):
     assert "ASGI 3.0" in response.text
 
 
-@pytest.mark.parametrize("missing", ["SECRET_KEY", "ALLOWED_HOSTS"])
-def test_without_debug_a_key_and_hosts_are_needed(pytestconfig, missing):
-    """With DEBUG=0 the project starts only with a SECRET_KEY and ALLOWED_HOSTS, and says so."""
-    done = manage(pytestconfig.rootpath, "check", **PRODUCTION | {missing: ""})
+@pytest.mark.parametrize(
+    ("name", "value"), [("SECRET_KEY", ""), ("ALLOWED_HOSTS", ""), ("ALLOWED_HOSTS", "*")]
+)
+def test_without_debug_a_key_and_hosts_are_needed(pytestconfig, name, value):
+    """With DEBUG=0 the project starts only with a SECRET_KEY and named ALLOWED_HOSTS, and says so."""
+    done = manage(pytestconfig.rootpath, "check", **PRODUCTION | {name: value})
     assert done.returncode != 0
-    assert missing in done.stderr.splitlines()[-1]
+    assert name in done.stderr.splitlines()[-1]
 
 
 def test_the_deployment_check_is_clean(pytestconfig):

@@ -73,12 +73,6 @@ def test_a_mail_server_that_hangs_up_gets_the_mail_later(blog_site, publisher, w
     check(mailbox.account([body]), ONE_DELIVERED)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TimeoutError,
-    reason="After the soft time limit the mail library says QUIT and waits for the same dripping answer; "
-    "the limit strikes once, and no hard limit follows.",
-)
 def test_a_mail_server_that_drips_costs_an_attempt_and_not_the_worker(
     blog_site, publisher, make_worker, mailbox
 ):

@@ -39,11 +39,6 @@ def test_a_killed_process_of_the_pool_loses_no_mail(blog_site, publisher, worker
     check(mailbox.account([body]), ONE_DELIVERED)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="The lock's default is 300 s: whoever dies while holding it stops all redelivery for so long.",
-)
 def test_the_lock_of_a_worker_that_looks_for_lost_tasks_is_short(publisher, worker):
     """A worker that dies while it looks for lost tasks does not keep the others from looking in time."""
     with publisher.broker.monitor() as monitor:
@@ -112,11 +107,6 @@ def test_a_killed_worker_loses_no_mail_it_had_in_hand(blog_site, publisher, make
     check(mailbox.account([body]), ONE_DELIVERED)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="reject_on_worker_lost puts a task back without counting: it runs for ever.",
-)
 def test_a_mail_that_kills_its_process_each_time_is_given_up(blog_site, publisher, make_worker, mailbox):
     """A poison task uses its tries up like any other, and the log says so; the worker goes on."""
     worker = make_worker(VISIBILITY_TIMEOUT="60").start(60)

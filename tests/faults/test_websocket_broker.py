@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import runpy
 
 import httpx
 import pytest
+from channels_redis.core import RedisChannelLayer
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.faults.account import Account
-from tests.faults.chat import PUBSUB, closed, copy_step, crowd, hear, join, members, say, until
+from tests.faults.chat import PUBSUB, STEP, closed, copy_step, crowd, hear, join, members, say, until
 from tests.faults.test_websocket_server import exchange
 from tutorial.processes import Site
 
@@ -45,6 +47,21 @@ async def test_a_broker_that_is_killed_and_returns(server, broker):
     account = Account.of(due + more_due, arrived + more_arrived)
     account.sent, account.refused = account.sent + 1, 1
     account.check()
+
+
+async def test_a_connection_that_died_in_the_pool_is_replaced(broker, monkeypatch):
+    """What the layer sends over a connection that died with the broker, unnoticed, goes over a new one."""
+    monkeypatch.setenv("REDIS_URL", broker.url)
+    config = runpy.run_path(str(STEP / "config/settings.py"))["CHANNEL_LAYERS"]["default"]["CONFIG"]
+    layer = RedisChannelLayer(**config)
+    try:
+        await layer.group_add("pool", "a-channel")
+        # In this thread, so that asyncio has no chance to notice.
+        broker.kill()
+        broker.start()
+        await layer.group_add("pool", "a-channel")
+    finally:
+        await layer.close_pools()
 
 
 async def attempts_until_all_hear(room):

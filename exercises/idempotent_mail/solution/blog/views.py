@@ -31,6 +31,6 @@ def create_post(request):
         messages.success(request, "Published. A notice about it is on its way to you by mail.")
     except OperationalError:
         messages.warning(
-            request, "Published, but the notice could not be queued: the broker does not answer."
+            request, "Published, but the notice may not have been queued: the broker does not answer."
         )
     return redirect("blog:post_list")
