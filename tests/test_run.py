@@ -90,6 +90,19 @@ def test_a_taken_port_is_one_line():
     ]
 
 
+@pytest.mark.parametrize("content", ["", "no database"])
+def test_a_database_that_cannot_be_used_is_one_line(tmp_path, content):
+    """A database that is broken, or in a directory that is not there, stops everything with one line."""
+    path = tmp_path / ("db.sqlite3" if content else "missing/db.sqlite3")
+    if content:
+        path.write_text(content * 100)
+    done = tutorial("run", "--port", str(free_port()), DATABASE_PATH=str(path))
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Preparing step05_celery failed: ")
+    assert "database" in line
+
+
 def test_a_broker_that_is_not_there_is_one_line():
     """A REDIS_URL where nothing answers is named, without its password."""
     url = f"redis://:secret@127.0.0.1:{free_port()}"

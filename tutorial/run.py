@@ -6,12 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import honcho.manager
-import httpx
 from honcho.manager import Manager
 
 from tutorial.broker import DEFAULT_PORT, DEFAULT_URL, Broker, NoBroker, answers, reachable_broker
@@ -74,24 +74,35 @@ def lan_addresses() -> list[str]:
     return [address for address in dict.fromkeys(found) if not address.startswith("127.")]
 
 
-def prepare(step: Path, env: dict[str, str]) -> None:
-    """Make the step's tables and, where there is a login, its demo users.
+class Preparation:
+    """Makes a step's tables and, where there is a login, its demo users, in a process of its own.
 
-    Raises:
-        CannotRun: It failed; the text has the last line of the output.
+    Args:
+        step: Its directory.
     """
-    users = ["--users"] if has_login(step) else []
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "tutorial.prepare", *users],
-        cwd=step,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no output"]
-        raise CannotRun(f"Preparing {step.name} failed: {lines[-1]}")
+
+    def __init__(self, step: Path):
+        self.step = step
+        users = ["--users"] if has_login(step) else []
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the process has ended
+        self.process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "tutorial.prepare", *users],
+            cwd=step,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors,
+        )
+
+    def wait(self) -> None:
+        """Wait until it is done.
+
+        Raises:
+            CannotRun: It failed; the text has the last line of its output.
+        """
+        if self.process.wait():
+            self.errors.seek(0)
+            lines = self.errors.read().strip().splitlines() or ["no output"]
+            raise CannotRun(f"Preparing {self.step.name} failed: {lines[-1]}")
 
 
 def has_login(step: Path) -> bool:
@@ -99,8 +110,21 @@ def has_login(step: Path) -> bool:
     return (step / "templates/registration/login.html").exists()
 
 
-def announce_when_ready(step: Path, host: str, port: int, broker: str) -> None:
-    """Wait until the page answers, then print where it is and who can log in."""
+def announce_when_ready(
+    step: Path, host: str, port: int, broker: str, preparation: Preparation, failures: list[CannotRun]
+) -> None:
+    """Wait until the step is prepared and the page answers, then print where it is and who can log in.
+
+    If preparing fails, keep the reason in `failures` and stop everything.
+    """
+    import httpx  # takes a quarter of a second, in which the server can start
+
+    try:
+        preparation.wait()
+    except CannotRun as failure:
+        failures.append(failure)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host  # noqa: S104
     probe = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     url = f"http://{f'[{probe}]' if ':' in probe else probe}:{port}/"
@@ -140,13 +164,18 @@ def run_step(step: Path, host: str, port: int) -> int:
     # Until honcho takes over, Ctrl-C interrupts; a closed terminal ends everything too.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    url, broker = start_broker()
+    # It takes 2 s, so the rest goes on meanwhile; but the first time, the tables must be there.
+    first_time = not Path(os.environ.get("DATABASE_PATH", step / "db.sqlite3")).exists()
+    preparation = Preparation(step)
+    broker, failures = None, []
     try:
+        url, broker = start_broker()
         env = os.environ | {"REDIS_URL": url, "PYTHONUNBUFFERED": "1"}
         if host not in ("127.0.0.1", "localhost"):
             env.setdefault("ALLOWED_HOSTS", allowed_hosts(host))
         print(f"Broker: {'embedded' if broker else 'found'} at {url.rpartition('@')[2]}", flush=True)
-        prepare(step, env)
+        if first_time:
+            preparation.wait()
         python = shlex.quote(sys.executable)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         manager = Manager()
@@ -155,11 +184,17 @@ def run_step(step: Path, host: str, port: int) -> int:
             worker = "-m celery --quiet -A config worker --loglevel INFO --concurrency 2"
             manager.add_process("worker", f"exec {python} -W ignore {worker}", env=env, cwd=str(step))
         shown = url.rpartition("@")[2] if "@" in url else url
-        threading.Thread(target=announce_when_ready, args=(step, host, port, shown), daemon=True).start()
+        announcement = (step, host, port, shown, preparation, failures)
+        threading.Thread(target=announce_when_ready, args=announcement, daemon=True).start()
         manager.loop()
+        if failures:
+            raise failures[0]
         # Ctrl-C is how this is meant to end.
         return 0 if manager.returncode in (130, 143) else manager.returncode
     finally:
+        if preparation.process.poll() is None:
+            preparation.process.kill()
+        preparation.process.wait()
         if broker:
             broker.stop()
 
