@@ -18,7 +18,7 @@ LONGEST_RUN = 1.0
 
 
 def kill_workers(full: bool, report: Callable[[str], None]) -> Account:
-    """A worker is killed at random moments while it sends mail, 20 times over 200 mails
+    """A worker is killed at random moments while it sends mail, 20 times over 200 mails.
 
     The whole worker, with the processes of its pool, gets SIGKILL between 0 and 1 s after it has begun
     to send. Another is started at once.

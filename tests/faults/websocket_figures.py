@@ -237,7 +237,7 @@ def many_clients(full: bool, report: Report) -> Account:
         async with crowd(server, 20, "warm", **PLAIN):
             pass
         before = memory(server)
-        # With compression, as browsers ask for it.
+        # They ask for compression as browsers do; the server declines.
         async with crowd(server, people, "crowd") as sockets:
             each = (memory(server) - before) / people / 1000
             report(f"{people} clients are in, {each:.0f} kB each")
