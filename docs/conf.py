@@ -1,5 +1,6 @@
 """The site: `make docs` builds it, without a request to any other host when it is opened."""
 
+import posixpath
 import re
 from pathlib import Path
 
@@ -8,11 +9,7 @@ import yaml
 DOCS = Path(__file__).parent
 LESSONS = sorted(DOCS.parent.glob("step0*/README.md"))
 FRONT_MATTER = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
-ENTRY = re.compile(r"^([\w/*-]+)\n", re.MULTILINE)
-# docs/notebooks is a symbolic link, which a Markdown link would be resolved through and out of the site.
-NOTEBOOK_LINK = re.compile(r"\[([^]]+)\]\((?:\.\./)?notebooks/(\w+)\.ipynb\)")
-NOTEBOOK_ROLE = r"{doc}`\1 </notebooks/\2>`"
-LINK = re.compile(r"(!?)\[([^]]+)\]\((\.\./[^)]+)\)")
+LINK = re.compile(r"(!?)\[([^]]+)\]\(([^)#\s]+)(#[^)\s]+)?\)")
 
 project = "Real-time Django"
 copyright = "the authors of the tutorial"
@@ -48,26 +45,60 @@ copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go"
 
 
-def adapt_link(match: re.Match) -> str:
-    """Return a link of a lesson as the site needs it, and as plain text where it leads to no page."""
-    mark, text, target = match.groups()
-    target = re.sub(r"^\.\./(step\d\d)_\w+/README\.md", r"\1.md", target).replace("../docs/", "../")
-    exists = (DOCS / "lessons" / target.partition("#")[0]).is_file()
-    return NOTEBOOK_LINK.sub(NOTEBOOK_ROLE, f"{mark}[{text}]({target})") if exists else text
+def page_of(path: str) -> str | None:
+    """Return the page that shows a file whose place in the site is not its place in the repository.
+
+    docs/exercises and docs/notebooks are symbolic links, which a Markdown link would be resolved through
+    and out of the site.
+
+    Args:
+        path: The file's path, or that of a directory with a README, from the repository's root.
+    """
+    for pattern, page in (
+        (r"(step\d\d)_\w+(/README\.md)?", r"/lessons/\1"),
+        (r"(notebooks/\w+)\.ipynb", r"/\1"),
+        (r"(exercises(?:/\w+)?)(/README\.md)?", r"/\1/README"),
+    ):
+        if match := re.fullmatch(pattern, path):
+            return match.expand(page)
+    return None
+
+
+def adapt_links(text: str, folder: str) -> str:
+    """Return a page's text with the links that lead to such files as links to their pages.
+
+    Args:
+        text: The text.
+        folder: Where the text's file is, from the repository's root.
+    """
+
+    def adapt(match: re.Match) -> str:
+        mark, words, target, _ = match.groups()
+        page = page_of(posixpath.normpath(posixpath.join(folder, target)))
+        return f"{{doc}}`{words.replace('`', '')} <{page}>`" if page and not mark else match[0]
+
+    return LINK.sub(adapt, text)
 
 
 def adapt_lesson(app, relative_path, parent_docname, content) -> None:
     """Called when a page includes a lesson: take the front matter away, and adapt the links."""
-    content[0] = LINK.sub(adapt_link, FRONT_MATTER.sub("", content[0]))
+    text = adapt_links(FRONT_MATTER.sub("", content[0]), "stepNN")
+    # The lesson's page is in docs/, where the lesson is not.
+    content[0] = text.replace("](../docs/", "](../")
 
 
 def adapt_page(app, docname, source) -> None:
-    """Called when a page is read: adapt links to notebooks, and list on the first page only what there is."""
-    if docname == "index":
-        # Some pages are not in every checkout.
-        source[0] = ENTRY.sub(lambda entry: entry[0] if any(DOCS.glob(f"{entry[1]}.*")) else "", source[0])
-    if not docname.startswith("notebooks/"):
-        source[0] = NOTEBOOK_LINK.sub(NOTEBOOK_ROLE, source[0])
+    """Called when a page is read: adapt the links, and give an exercise's page what its front matter says."""
+    if docname.startswith("notebooks/"):
+        return
+    place = docname if docname.startswith("exercises/") else f"docs/{docname}"
+    if docname == "exercises/README":
+        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n*/README\n```\n"
+    elif docname.startswith("exercises/"):
+        about = yaml.safe_load(FRONT_MATTER.match(source[0])[1])
+        line = f"For [{about['step']}](../../{about['step']}/README.md), {about['minutes']} minutes."
+        source[0] = re.sub(r"^(# .*\n)", rf"\1\n{line}\n", source[0], count=1, flags=re.MULTILINE)
+    source[0] = adapt_links(source[0], posixpath.dirname(place))
 
 
 def setup(app) -> None:
