@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 import yaml
+from sphinx.util.docutils import SphinxDirective
+
+from tutorial.lessons import FRONT_MATTER, day, front_matter
 
 DOCS = Path(__file__).parent
 LESSONS = sorted(DOCS.parent.glob("step0*/README.md"))
-FRONT_MATTER = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^]]+)\]\(([^)#\s]+)(#[^)\s]+)?\)")
 
 project = "Real-time Django"
@@ -19,10 +21,7 @@ exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["colon_fence", "substitution"]
 myst_heading_anchors = 4
-myst_substitutions = {
-    f"minutes{path.parent.name[5]}": yaml.safe_load(FRONT_MATTER.match(path.read_text())[1])["minutes"]
-    for path in LESSONS
-}
+myst_substitutions = {f"minutes{path.parent.name[5]}": front_matter(path)["minutes"] for path in LESSONS}
 
 # Notebooks appear with the outputs they were saved with. Widgets would be loaded from another host.
 nb_execution_mode = "off"
@@ -101,7 +100,32 @@ def adapt_page(app, docname, source) -> None:
     source[0] = adapt_links(source[0], posixpath.dirname(place))
 
 
+class Plan(SphinxDirective):
+    """The plan of a day as a table, with times that are summed up from the lessons' own minutes."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list:
+        """Return the table."""
+        *parts, end = day(self.arguments[0], "\n".join(self.content), DOCS.parent)
+        rows = ["| from | minutes | |", "| --- | --- | --- |"]
+        for part in parts:
+            title = part.title
+            if part.readme:
+                self.env.note_dependency(part.readme)
+                path = part.readme.relative_to(DOCS.parent).as_posix()
+                title = f"{{doc}}`{title} <{page_of(path)}>`"
+            rows.append(f"| {part.start:%H:%M} | {part.minutes} | {title} |")
+        taught = sum(part.minutes for part in parts if part.readme)
+        rows.append(
+            f"| {end.start:%H:%M} | {taught} | the end, after so many minutes of lessons and exercises |"
+        )
+        return self.parse_text_to_nodes("\n".join(rows))
+
+
 def setup(app) -> None:
     """Called by Sphinx."""
+    app.add_directive("plan", Plan)
     app.connect("source-read", adapt_page)
     app.connect("include-read", adapt_lesson)
