@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import yaml
+from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from tutorial.lessons import FRONT_MATTER, day, front_matter
@@ -124,8 +125,21 @@ class Plan(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(rows))
 
 
+def list_external_links(app, exception) -> None:
+    """Called when the site is built: write down every address outside with the pages that link to it."""
+    found: dict[str, set[str]] = {}
+    for docname in app.env.found_docs if exception is None else ():
+        for reference in app.env.get_doctree(docname).findall(nodes.reference):
+            address = reference.get("refuri", "")
+            if address.startswith("http"):
+                found.setdefault(address, set()).add(docname)
+    lines = [f"{address}  {' '.join(sorted(pages))}\n" for address, pages in sorted(found.items())]
+    Path(app.outdir, "external-links.txt").write_text("".join(lines))
+
+
 def setup(app) -> None:
     """Called by Sphinx."""
+    app.connect("build-finished", list_external_links)
     app.add_directive("plan", Plan)
     app.connect("source-read", adapt_page)
     app.connect("include-read", adapt_lesson)
