@@ -28,6 +28,7 @@ myst_substitutions = {f"minutes{path.parent.name[5]}": front_matter(path)["minut
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 
+highlight_language = "none"
 pygments_style = "default"
 pygments_dark_style = "github-dark"
 html_theme = "furo"
@@ -35,6 +36,8 @@ html_title = "Real-time Django"
 html_favicon = "../step01_setup/static/icon.svg"
 html_show_sourcelink = False
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b6e4f", "color-brand-content": "#0b6e4f"},
     "dark_css_variables": {"color-brand-primary": "#5fd3a8", "color-brand-content": "#5fd3a8"},

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import unquote, urldefrag, urlencode, urljoin
 
 import pytest
 
@@ -165,12 +165,16 @@ async def test_the_site_needs_no_other_host(browser, address, width, scheme):
     assert [url for url in requested if not url.startswith((address, "data:"))] == []
 
 
-async def test_the_search_finds(browser, address):
-    """A word of a lesson is found, without a server's help."""
-    page = await browser.new_page()
-    await page.goto(f"{address}search.html?q=acknowledgement")
-    await page.locator(".search a[href*='step05']").first.wait_for()
-    await page.close()
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [("acknowledgement", "step05"), ("Apps aren't loaded yet", "symptoms"), ("epoch", "guarantees")],
+)
+async def test_the_search_finds(browser, address, words, page):
+    """A word of a lesson and the text of an error are found, without a server's help."""
+    tab = await browser.new_page()
+    await tab.goto(f"{address}search.html?{urlencode({'q': words})}")
+    await tab.locator(f".search a[href*='{page}']").first.wait_for()
+    await tab.close()
 
 
 @pytest.mark.parametrize("after", all_steps()[1:], ids=lambda step: step.name)
