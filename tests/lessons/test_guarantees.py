@@ -132,7 +132,7 @@ def test_the_settings_of_the_queue_are_as_the_page_says(settings):
     """Timeouts of tasks: the defaults are those of the installed packages, the values those of the step."""
     options = settings["CELERY_BROKER_TRANSPORT_OPTIONS"]
     table = settings_of_a_page("docs/concepts/tasks.md")
-    assert len(table) == 4
+    assert len(table) == 5
     assert table.pop("worker_prefetch_multiplier") == (
         DEFAULTS["worker_prefetch_multiplier"],
         settings["CELERY_WORKER_PREFETCH_MULTIPLIER"],
