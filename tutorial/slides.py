@@ -27,11 +27,15 @@ IMAGE = re.compile(r"!\[([^]]*)\]\(([^)]+)\)")
 # A sentence ends where the next one begins with a capital, a sign or code.
 SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z“`*\d])")
 LEFT_OUT = ("Go further",)
-# In lines of text on a slide.
-HEIGHT = 16
-LETTERS = 62  # a line of text
+# Heights are in lines of text; docs/slides/static/slides.css says how high those are.
+HEIGHT = 14.4  # below a heading of one line
+LETTERS = 60  # in a line of text
+GAP = 0.5  # after a block
 PICTURE = {".svg": 9, ".png": 12}
-CODE_LINE = 0.56
+CODE_LINE = 0.57
+CODE_LETTERS = 110  # in a line of a listing
+CODE_FRAME = 1.1
+HEADING_LETTERS = 48
 LONGEST_CODE = 24  # lines of a listing on one slide
 
 
@@ -65,16 +69,19 @@ def sentences(text: str) -> tuple[str, str]:
 
 
 def pieces(code: list[str]) -> Iterator[list[str]]:
-    """Cut a listing into pieces of about one length that fit on a slide, at empty lines if possible."""
-    while code:
+    """Cut a listing into pieces of about one length that fit on a slide.
+
+    A cut is at an empty line, else before a line without indentation, else anywhere.
+    """
+    while len(code) > LONGEST_CODE:
         even = math.ceil(len(code) / math.ceil(len(code) / LONGEST_CODE))
-        empty = [index for index, line in enumerate(code[: LONGEST_CODE + 1]) if not line.strip()]
-        cut = min(empty, key=lambda index: abs(index - even), default=even) if even < len(code) else even
-        cut = cut if cut > even / 2 else even
+        window = [(index, code[index]) for index in range(even // 2, LONGEST_CODE + 1)]
+        cuts = [index for index, line in window if not line.strip()]
+        cuts = cuts or [index for index, line in window if line[0] not in " )]}"]
+        cut = min(cuts, key=lambda index: abs(index - even), default=even)
         yield code[:cut]
-        code = code[cut:]
-        while code and not code[0].strip():
-            code = code[1:]
+        code = "\n".join(code[cut:]).lstrip("\n").split("\n")
+    yield code
 
 
 def blocks(text: str) -> Iterator[tuple[str, str, float, str]]:
@@ -92,12 +99,14 @@ def blocks(text: str) -> Iterator[tuple[str, str, float, str]]:
                 yield "picture", f"![{words}]({path})", PICTURE[path[-4:]], ""
             shown, whole = sentences(IMAGE.sub("", token.content))
             if shown:
-                yield "text", f"{mark} {shown}".strip(), len(shown) // LETTERS + 1.4, whole
+                yield "text", f"{mark} {shown}".strip(), math.ceil(len(shown) / LETTERS) + GAP, whole
         elif token.type == "fence" and token.content.strip():
             for piece in pieces(token.content.splitlines()):
                 code = "\n".join(piece)
+                lines = sum(max(1, math.ceil(len(line) / CODE_LETTERS)) for line in piece)
+                height = lines * CODE_LINE + CODE_FRAME
                 language = (token.info.split() or ["text"])[0]
-                yield "code", f"```{language}\n{code}\n```", len(piece) * CODE_LINE + 1.5, ""
+                yield "code", f"```{language}\n{code}\n```", height, ""
 
 
 def slides(lesson: str) -> list[Slide]:
@@ -115,7 +124,8 @@ def slides(lesson: str) -> list[Slide]:
             if not skipped:
                 made.append(Slide(f"{level} {title}"))
         elif not skipped:
-            if made[-1].height and made[-1].height + height > HEIGHT:
+            room = HEIGHT - len(made[-1].heading) // HEADING_LETTERS
+            if made[-1].height and made[-1].height + height > room:
                 # It goes on below, under the same heading.
                 made.append(Slide(f"### {made[-1].heading.lstrip('# ')}"))
             made[-1].blocks.append(block)
