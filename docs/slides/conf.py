@@ -3,6 +3,7 @@
 project = "Real-time Django"
 copyright = "the authors of the tutorial"
 language = "en"
+html_copy_source = False
 extensions = ["myst_parser", "sphinx_revealjs"]
 
 revealjs_style_theme = "white"
