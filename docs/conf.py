@@ -1,18 +1,18 @@
 """The site: `make docs` builds it, without a request to any other host when it is opened."""
 
+import posixpath
 import re
 from pathlib import Path
 
 import yaml
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from tutorial.lessons import FRONT_MATTER, day, front_matter
 
 DOCS = Path(__file__).parent
 LESSONS = sorted(DOCS.parent.glob("step0*/README.md"))
-FRONT_MATTER = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
-ENTRY = re.compile(r"^([\w/*-]+)\n", re.MULTILINE)
-# docs/notebooks is a symbolic link, which a Markdown link would be resolved through and out of the site.
-NOTEBOOK_LINK = re.compile(r"\[([^]]+)\]\((?:\.\./)?notebooks/(\w+)\.ipynb\)")
-NOTEBOOK_ROLE = r"{doc}`\1 </notebooks/\2>`"
-LINK = re.compile(r"(!?)\[([^]]+)\]\((\.\./[^)]+)\)")
+LINK = re.compile(r"(!?)\[([^]]+)\]\(([^)#\s]+)(#[^)\s]+)?\)")
 
 project = "Real-time Django"
 copyright = "the authors of the tutorial"
@@ -22,15 +22,13 @@ exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["colon_fence", "substitution"]
 myst_heading_anchors = 4
-myst_substitutions = {
-    f"minutes{path.parent.name[5]}": yaml.safe_load(FRONT_MATTER.match(path.read_text())[1])["minutes"]
-    for path in LESSONS
-}
+myst_substitutions = {f"minutes{path.parent.name[5]}": front_matter(path)["minutes"] for path in LESSONS}
 
 # Notebooks appear with the outputs they were saved with. Widgets would be loaded from another host.
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 
+highlight_language = "none"
 pygments_style = "default"
 pygments_dark_style = "github-dark"
 html_theme = "furo"
@@ -38,6 +36,8 @@ html_title = "Real-time Django"
 html_favicon = "../step01_setup/static/icon.svg"
 html_show_sourcelink = False
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b6e4f", "color-brand-content": "#0b6e4f"},
     "dark_css_variables": {"color-brand-primary": "#5fd3a8", "color-brand-content": "#5fd3a8"},
@@ -48,29 +48,101 @@ copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go"
 
 
-def adapt_link(match: re.Match) -> str:
-    """Return a link of a lesson as the site needs it, and as plain text where it leads to no page."""
-    mark, text, target = match.groups()
-    target = re.sub(r"^\.\./(step\d\d)_\w+/README\.md", r"\1.md", target).replace("../docs/", "../")
-    exists = (DOCS / "lessons" / target.partition("#")[0]).is_file()
-    return NOTEBOOK_LINK.sub(NOTEBOOK_ROLE, f"{mark}[{text}]({target})") if exists else text
+def page_of(path: str) -> str | None:
+    """Return the page that shows a file whose place in the site is not its place in the repository.
+
+    docs/exercises and docs/notebooks are symbolic links, which a Markdown link would be resolved through
+    and out of the site.
+
+    Args:
+        path: The file's path, or that of a directory with a README, from the repository's root.
+    """
+    for pattern, page in (
+        (r"(step\d\d)_\w+(/README\.md)?", r"/lessons/\1"),
+        (r"(notebooks/\w+)\.ipynb", r"/\1"),
+        (r"(exercises(?:/\w+)?)(/README\.md)?", r"/\1/README"),
+    ):
+        if match := re.fullmatch(pattern, path):
+            return match.expand(page)
+    return None
+
+
+def adapt_links(text: str, folder: str) -> str:
+    """Return a page's text with the links that lead to such files as links to their pages.
+
+    Args:
+        text: The text.
+        folder: Where the text's file is, from the repository's root.
+    """
+
+    def adapt(match: re.Match) -> str:
+        mark, words, target, _ = match.groups()
+        page = page_of(posixpath.normpath(posixpath.join(folder, target)))
+        return f"{{doc}}`{words.replace('`', '')} <{page}>`" if page and not mark else match[0]
+
+    return LINK.sub(adapt, text)
 
 
 def adapt_lesson(app, relative_path, parent_docname, content) -> None:
     """Called when a page includes a lesson: take the front matter away, and adapt the links."""
-    content[0] = LINK.sub(adapt_link, FRONT_MATTER.sub("", content[0]))
+    text = adapt_links(FRONT_MATTER.sub("", content[0]), "stepNN")
+    # The lesson's page is in docs/, where the lesson is not.
+    content[0] = text.replace("](../docs/", "](../")
 
 
 def adapt_page(app, docname, source) -> None:
-    """Called when a page is read: adapt links to notebooks, and list on the first page only what there is."""
-    if docname == "index":
-        # Some pages are not in every checkout.
-        source[0] = ENTRY.sub(lambda entry: entry[0] if any(DOCS.glob(f"{entry[1]}.*")) else "", source[0])
-    if not docname.startswith("notebooks/"):
-        source[0] = NOTEBOOK_LINK.sub(NOTEBOOK_ROLE, source[0])
+    """Called when a page is read: adapt the links, and give an exercise's page what its front matter says."""
+    if docname.startswith("notebooks/"):
+        return
+    place = docname if docname.startswith("exercises/") else f"docs/{docname}"
+    if docname == "exercises/README":
+        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n*/README\n```\n"
+    elif docname.startswith("exercises/"):
+        about = yaml.safe_load(FRONT_MATTER.match(source[0])[1])
+        line = f"For [{about['step']}](../../{about['step']}/README.md), {about['minutes']} minutes."
+        source[0] = re.sub(r"^(# .*\n)", rf"\1\n{line}\n", source[0], count=1, flags=re.MULTILINE)
+    source[0] = adapt_links(source[0], posixpath.dirname(place))
+
+
+class Plan(SphinxDirective):
+    """The plan of a day as a table, with times that are summed up from the lessons' own minutes."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list:
+        """Return the table."""
+        *parts, end = day(self.arguments[0], "\n".join(self.content), DOCS.parent)
+        rows = ["| from | minutes | |", "| --- | --- | --- |"]
+        for part in parts:
+            title = part.title
+            if part.readme:
+                self.env.note_dependency(part.readme)
+                path = part.readme.relative_to(DOCS.parent).as_posix()
+                title = f"{{doc}}`{title} <{page_of(path)}>`"
+            rows.append(f"| {part.start:%H:%M} | {part.minutes} | {title} |")
+        taught = sum(part.minutes for part in parts if part.readme)
+        rows.append(
+            f"| {end.start:%H:%M} | {taught} | the end, after so many minutes of lessons and exercises |"
+        )
+        return self.parse_text_to_nodes("\n".join(rows))
+
+
+def list_external_links(app, exception) -> None:
+    """Called when the site is built: write down every address outside with the pages that link to it."""
+    found: dict[str, set[str]] = {}
+    for docname in app.env.found_docs if exception is None else ():
+        for reference in app.env.get_doctree(docname).findall(nodes.reference):
+            address = reference.get("refuri", "")
+            if address.startswith("http"):
+                found.setdefault(address, set()).add(docname)
+    lines = [f"{address}  {' '.join(sorted(pages))}\n" for address, pages in sorted(found.items())]
+    Path(app.outdir, "external-links.txt").write_text("".join(lines))
 
 
 def setup(app) -> None:
     """Called by Sphinx."""
+    app.connect("build-finished", list_external_links)
+    app.add_directive("plan", Plan)
     app.connect("source-read", adapt_page)
     app.connect("include-read", adapt_lesson)

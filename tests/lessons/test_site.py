@@ -1,5 +1,6 @@
 """The site builds without a warning, asks no other host for anything, and its links lead somewhere."""
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import time
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import unquote, urldefrag, urlencode, urljoin
 
 import pytest
 
@@ -17,26 +18,29 @@ from tutorial.diffs import diff_file
 from tutorial.steps import ROOT, all_steps, number
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# Pages that are not in every checkout. A link to one of them is text in the site until it is there.
-ELSEWHERE = re.compile(r"docs/(symptoms|errata|guarantees)\.md|notebooks/\w+\.ipynb|exercises/?")
-PAGES = ["index", "lessons/step01", "lessons/step05", "diffs/step02-step03", "search"]
-OURS = [ROOT / "docs/index.md", *ROOT.glob("docs/lessons/*.md"), *ROOT.glob("docs/diffs/*.md")]
-OURS += [step / "README.md" for step in all_steps()]
+PAGES = [
+    *("index", "lessons/step01", "lessons/step05", "exercises/rate_limit/README", "diffs/step02-step03"),
+    *("notebooks/02_consumer", "symptoms", "errata", "concepts/processes", "guarantees", "glossary"),
+    *("instructors", "search"),
+]
+OURS = [path for part in ("docs", "exercises") for path in ROOT.joinpath(part).rglob("*.md")]
+OURS = [path for path in OURS if "_build" not in path.parts]
+OURS += [step / "README.md" for step in all_steps()] + sorted(ROOT.glob("*.md"))
 
 
 class Links(HTMLParser):
-    """Collects the addresses a page refers to, and the anchors it has."""
+    """Collects the addresses that a page refers to, here and elsewhere, and the anchors it has."""
 
     def __init__(self, text):
         super().__init__()
-        self.addresses, self.anchors = [], set()
+        self.addresses, self.external, self.anchors = [], set(), set()
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         """Called for every tag."""
         for name, value in attributes:
-            if name in ("href", "src") and value and not value.startswith(("http", "data:", "mailto:")):
-                self.addresses.append(value)
+            if name in ("href", "src") and value and not value.startswith(("data:", "mailto:")):
+                self.external.add((tag, value)) if value.startswith("http") else self.addresses.append(value)
             if name == "id":
                 self.anchors.add(value)
 
@@ -111,34 +115,66 @@ def test_every_link_on_a_code_host_leads_somewhere(page):
     """Each relative link of a lesson or page exists as a file, for whoever reads it there."""
     for link in LINK.findall(page.read_text()):
         if "://" not in link and not link.startswith("#"):
-            target = (page.parent / link.partition("#")[0]).resolve()
-            assert target.exists() or ELSEWHERE.fullmatch(target.relative_to(ROOT).as_posix()), link
+            assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+def test_the_links_to_elsewhere_are_listed(site):
+    """external-links.txt has every address outside, with the pages that link to it. Nobody fetches them."""
+    listed = dict(line.split(" ", 1) for line in (site / "external-links.txt").read_text().splitlines())
+    assert "guarantees" in listed["https://hexdocs.pm/phoenix/channels.html"]
+    # The theme's own links stand on every page.
+    pages = [Links(path.read_text()).external for path in site.rglob("*.html")]
+    ours = set.union(*pages) - set.intersection(*pages)
+    assert {address for tag, address in ours if tag == "a"} <= set(listed)
+
+
+def test_no_page_takes_anything_from_elsewhere(site):
+    """Scripts, styles, pictures and fonts come with the site, on every page."""
+    for path in site.rglob("*.html"):
+        assert {(tag, address) for tag, address in Links(path.read_text()).external if tag != "a"} == set()
+
+
+@pytest.mark.parametrize("page", ["lessons/step01", "lessons/step05", "concepts/tasks"])
+def test_a_page_leads_to_the_previous_and_the_next(site, page):
+    """Whoever reads in order needs no menu."""
+    related = (site / f"{page}.html").read_text().partition('class="related-pages"')[2]
+    assert "next-page" in related
+    assert "prev-page" in related
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 async def test_the_site_needs_no_other_host(browser, address, width, scheme):
-    """Five pages ask only the server they come from, and are no wider than a telephone's window."""
+    """A dozen pages ask only the server they come from, and are no wider than a telephone's window."""
     context = await browser.new_context(
         viewport={"width": width, "height": 800}, color_scheme=scheme, service_workers="block"
     )
     requested = []
     context.on("request", lambda request: requested.append(request.url))
-    for name in PAGES:
+
+    async def look(name):
         page = await context.new_page()
         await page.goto(f"{address}{name}.html", wait_until="networkidle")
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == (scheme == "dark"), name
+
+    await asyncio.gather(*map(look, PAGES))
     await context.close()
     assert len(requested) > len(PAGES)
     assert [url for url in requested if not url.startswith((address, "data:"))] == []
 
 
-async def test_the_search_finds(browser, address):
-    """A word of a lesson is found, without a server's help."""
-    page = await browser.new_page()
-    await page.goto(f"{address}search.html?q=acknowledgement")
-    await page.locator(".search a[href*='step05']").first.wait_for()
-    await page.close()
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [("acknowledgement", "step05"), ("Apps aren't loaded yet", "symptoms"), ("epoch", "guarantees")],
+)
+async def test_the_search_finds(browser, address, words, page):
+    """A word of a lesson and the text of an error are found, without a server's help."""
+    tab = await browser.new_page()
+    await tab.goto(f"{address}search.html?{urlencode({'q': words})}")
+    await tab.locator(f".search a[href*='{page}']").first.wait_for()
+    await tab.close()
 
 
 @pytest.mark.parametrize("after", all_steps()[1:], ids=lambda step: step.name)
