@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run broker test test-long lint format diffs faults notebooks notebooks-run docs lock clean
+.PHONY: run broker test test-long lint format diffs faults bench bench-quick notebooks notebooks-run docs slides lock clean
 
 run: .venv/ready ## Run the finished app (STEP=3 for another step, PORT=8001 for another port)
 	@$(BIN)/tutorial run $(STEP) --host $(HOST) --port $(PORT)
@@ -37,6 +37,12 @@ diffs: .venv/ready ## Write docs/diffs again
 faults: .venv/ready-dev ## Provoke every fault at full length and print what was lost
 	@$(BIN)/python -m tests.faults
 
+bench: .venv/ready-dev ## Measure servers, layers and consumers side by side
+	@$(BIN)/python -m benchmarks
+
+bench-quick: .venv/ready-dev ## Try the load lab in under a minute; its figures mean little
+	@$(BIN)/python -m benchmarks --quick
+
 notebooks: .venv/ready-dev ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks
 
@@ -46,6 +52,9 @@ notebooks-run: .venv/ready-dev ## Run all notebooks again and keep their outputs
 docs: .venv/ready-dev ## Build the site into docs/_build/html
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@echo "The site is docs/_build/html/index.html"
+
+slides: .venv/ready-dev ## Make slides for each step from its lesson
+	@$(BIN)/python -m tutorial.slides
 
 lock: .venv/ready ## Resolve the dependencies again
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
