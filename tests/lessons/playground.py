@@ -27,11 +27,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import yaml
 from sybil import Document, Example, Region
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 from tutorial.broker import Broker
+from tutorial.lessons import front_matter
 from tutorial.ports import free_port
 from tutorial.processes import Process, Site, wait_until
 from tutorial.pytest_plugin import CHROMIUM_FLAGS, chromium
@@ -50,11 +50,6 @@ VARYING = [
 ]
 TIMEOUT = 60  # seconds for a command or for output that is waited for
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "db.sqlite3*", ".pytest_cache")
-
-
-def front_matter(lesson: Path) -> dict:
-    """Return what a lesson says about itself between its first two lines of dashes."""
-    return yaml.safe_load(lesson.read_text().split("---\n")[1])
 
 
 def contents(directory: Path) -> dict[str, str]:

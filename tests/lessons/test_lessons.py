@@ -6,8 +6,9 @@ import pytest
 from sybil import Document
 from sybil.example import SybilFailure
 
-from tests.lessons.playground import FENCES, LessonParser, Playground, contents, front_matter, type_in
+from tests.lessons.playground import FENCES, LessonParser, Playground, contents, type_in
 from tutorial.diffs import step_diff
+from tutorial.lessons import front_matter
 from tutorial.pytest_plugin import chromium
 from tutorial.steps import all_steps, number
 
