@@ -22,7 +22,7 @@ async def join():
             socket = WebsocketCommunicator(ChatConsumer.as_asgi(), "/")
             socket.scope["url_route"] = {"kwargs": {"room_name": room}}
             socket.scope["user"] = User(username=username)
-            accepted, _ = await socket.connect()
+            accepted, _ = await socket.connect(timeout=10)
             sockets.push_async_callback(socket.disconnect)
             assert accepted, f"The room {room!r} was refused."
             return socket
@@ -33,7 +33,7 @@ async def join():
 async def say(socket, message):
     """Send a message and return the event that the same socket hears next."""
     await socket.send_json_to({"message": message})
-    return await socket.receive_json_from()
+    return await socket.receive_json_from(timeout=10)
 
 
 async def test_a_message_arrives_composed(join):
@@ -54,7 +54,7 @@ async def test_two_spellings_of_a_name_are_one_room(join):
     alice, bob = await join(COMPOSED), await join(DECOMPOSED, "bob")
     await alice.send_json_to({"message": "はい"})
     assert not await bob.receive_nothing(timeout=2), "Bob is in another room of the same name."
-    assert (await bob.receive_json_from())["message"] == "はい"
+    assert (await bob.receive_json_from(timeout=10))["message"] == "はい"
 
 
 async def test_a_name_is_as_long_as_it_looks(join):
