@@ -15,26 +15,31 @@ from django.contrib.auth.models import User
 from chat.consumers import ChatConsumer
 
 
-class Browser(asyncio.Queue):
-    """What takes the consumer's frames, until it is gone: then a send raises, as it does under daphne."""
+class Browser:
+    """What stands between the consumer and a browser; a send to one that is gone raises, as in daphne."""
 
     def __init__(self):
-        super().__init__()
         self.gone, self.missed = False, asyncio.Event()
 
-    async def put(self, frame):
-        if self.gone:
-            self.missed.set()
-            raise RuntimeError("Unexpected ASGI message 'websocket.send', after the connection was closed.")
-        await super().put(frame)
+    async def __call__(self, scope, receive, send):
+        async def send_unless_gone(frame):
+            if self.gone:
+                self.missed.set()
+                raise RuntimeError(
+                    "Unexpected ASGI message 'websocket.send', after the connection was closed."
+                )
+            await send(frame)
+
+        await ChatConsumer.as_asgi()(scope, receive, send_unless_gone)
 
 
 async def connect(username="alice"):
     """Open a socket to a room without a server."""
-    socket = WebsocketCommunicator(ChatConsumer.as_asgi(), "/")
+    browser = Browser()
+    socket = WebsocketCommunicator(browser, "/")
     socket.scope["url_route"] = {"kwargs": {"room_name": "lobby"}}
     socket.scope["user"] = User(username=username)
-    socket.browser = socket._output_queue = Browser()
+    socket.browser = browser
     assert (await socket.connect(timeout=10))[0]
     return socket
 
@@ -96,7 +101,7 @@ async def test_a_browser_that_has_just_gone_leaves_the_group():
             await bob.browser.missed.wait()
         bob.browser.gone = False
         await alice.send_json_to({"message": "are you there?"})
-        heard = asyncio.create_task(bob.browser.get())
+        heard = asyncio.create_task(bob.output_queue.get())
         await asyncio.wait([heard, bob.future], timeout=10, return_when=asyncio.FIRST_COMPLETED)
         heard.cancel()
         assert not bob.future.done(), f"The consumer has ended: {bob.future.exception()!r}"
@@ -114,5 +119,5 @@ async def test_a_mistake_of_ours_is_not_blamed_on_the_browser(monkeypatch):
     monkeypatch.setattr(RedisChannelLayer, "group_send", group_send)
     await alice.send_json_to({"message": "hello"})
     await asyncio.wait([alice.future], timeout=10)
-    assert alice.browser.empty(), f"The browser was told: {alice.browser.get_nowait()}"
+    assert alice.output_queue.empty(), f"The browser was told: {alice.output_queue.get_nowait()}"
     assert isinstance(alice.future.exception(), ValueError)
