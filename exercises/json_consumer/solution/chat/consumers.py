@@ -1,0 +1,92 @@
+"""The chat's WebSocket side. Every open socket has a ChatConsumer of its own."""
+
+import hashlib
+import json
+from contextlib import suppress
+
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+MAX_ROOM_NAME = 100  # characters
+MAX_MESSAGE = 4096  # bytes of UTF-8
+
+
+def read_message(text_data):
+    """Return the message in a frame; raise ValueError, in words for its sender, if there is none."""
+    try:
+        message = json.loads(text_data)["message"]
+        size = len(message.encode())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ValueError('This is not a chat message. Send JSON like {"message": "hello"}.') from None
+    if not message.strip():
+        raise ValueError("The message is empty.")
+    if size > MAX_MESSAGE:
+        raise ValueError(f"The message is too long: {size} bytes, where {MAX_MESSAGE} are allowed.")
+    return message
+
+
+class ChatConsumer(AsyncJsonWebsocketConsumer):
+    async def connect(self):
+        """Called when a browser opens the socket."""
+        self.room_name = self.scope["url_route"]["kwargs"]["room_name"]
+        # A group name takes fewer than 100 ASCII characters; the digest of any room name fits.
+        self.room_group = "chat_" + hashlib.sha256(self.room_name.encode()).hexdigest()
+        if len(self.room_name) > MAX_ROOM_NAME:
+            await self.close()
+            return
+        await self.channel_layer.group_add(self.room_group, self.channel_name)
+        await self.accept()
+
+    async def disconnect(self, close_code):
+        """Called when the socket is closed, by whichever side."""
+        await self.channel_layer.group_discard(self.room_group, self.channel_name)
+
+    async def receive(self, text_data=None, bytes_data=None, **kwargs):
+        """Called for every frame from the browser. The parent's raises for one that is binary or empty."""
+        try:
+            message = await self.decode_json(text_data)
+        except ValueError as error:
+            await self.send_json({"error": str(error)})
+        else:
+            # Not inside the try: a ValueError from here would be a mistake of ours.
+            await self.receive_json(message)
+
+    async def receive_json(self, message, **kwargs):
+        """Called for every frame that is a chat message."""
+        await self.channel_layer.group_send(
+            self.room_group,
+            {
+                "type": "chat_message",
+                "message": message,
+                # An anonymous user's username is empty.
+                "username": self.scope["user"].username or "anonymous",
+            },
+        )
+
+    async def send(self, *args, **kwargs):
+        """Send a frame, unless the browser is gone."""
+        # daphne raises a RuntimeError, uvicorn an OSError. It would end us before disconnect() is called.
+        with suppress(OSError, RuntimeError):
+            await super().send(*args, **kwargs)
+
+    async def send_json(self, content, close=False):
+        """Send JSON through our own send(). The parent's calls its parent's, which raises."""
+        await self.send(text_data=await self.encode_json(content), close=close)
+
+    async def chat_message(self, event):
+        """Called for every event of type chat_message that is sent to the group."""
+        await self.send_json(
+            {
+                "message": event["message"],
+                "username": event["username"],
+            }
+        )
+
+    @classmethod
+    async def decode_json(cls, text_data):
+        """Called for the text of a frame."""
+        return read_message(text_data)
+
+    @classmethod
+    async def encode_json(cls, content):
+        """Called for what send_json() sends."""
+        return json.dumps(content, ensure_ascii=False)

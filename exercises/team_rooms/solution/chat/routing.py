@@ -1,0 +1,10 @@
+from django.urls import re_path
+
+from chat import consumers, teams
+
+websocket_urlpatterns = [
+    re_path(r"^ws/chat/(?P<room_name>.+)/$", consumers.ChatConsumer.as_asgi()),
+    re_path(r"^ws/team/(?P<team>[-\w]+)/$", teams.TeamConsumer.as_asgi()),
+    # Last: without a route that matches, the server logs a traceback and answers 500.
+    re_path(r"", consumers.UnknownPathConsumer.as_asgi()),
+]
