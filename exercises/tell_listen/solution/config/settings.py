@@ -12,7 +12,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = os.environ.get("DEBUG", "1") == "1"
 SECRET_KEY = os.environ.get("SECRET_KEY", "for-development-only" if DEBUG else "")
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "").split()
-if not DEBUG and not (SECRET_KEY and ALLOWED_HOSTS):
+if not DEBUG and (not SECRET_KEY or not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS):
     raise ImproperlyConfigured(
         "Without DEBUG=1, set SECRET_KEY, and ALLOWED_HOSTS to host names with spaces between."
     )
@@ -85,7 +85,7 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
         "CONFIG": {
-            # One retry at once: after a restart of the broker, the connections in the pool are dead.
+            # One retry at once: the connection from the pool may have died with the broker.
             "hosts": [{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}],
             # Messages that may wait for one process. The default, 100, is too few for a crowd.
             "capacity": 1000,
