@@ -123,7 +123,7 @@ async def test_the_history_is_told_by_every_server(site, socket):
 
 
 async def test_the_page_shows_the_history_once(open_page, web, room):
-    """The page lists earlier messages as text, adds live ones below, and shows none twice after a reload."""
+    """The page lists earlier messages as text, adds live ones below, and shows none twice, after an outage either."""
     address = f"{web.url}/chat/room/?{urlencode({'name': room})}"
     markup = "<img src=x onerror=\"document.title = 'owned'\">"
     alice = await open_page(address, "alice")
@@ -141,6 +141,17 @@ async def test_the_page_shows_the_history_once(open_page, web, room):
     await expect(bob.get_by_role("log").locator("p")).to_have_text(["bob: はい"])
     await bob.reload()
     await expect(bob.get_by_role("log").locator("li, p")).to_have_text([f"alice: {markup}", "bob: はい"])
+    # Cut off and connected again, which is when the history comes once more.
+    await bob.evaluate("""async () => {
+        const old = ws;
+        old.close();
+        while (ws === old || ws.readyState !== WebSocket.OPEN) await new Promise((done) => setTimeout(done, 20));
+    }""")
+    await alice.get_by_label("Message").fill("after")
+    await alice.get_by_role("button", name="Send").click()
+    await expect(bob.get_by_role("log").locator("li, p")).to_have_text(
+        [f"alice: {markup}", "bob: はい", "alice: after"]
+    )
     assert await bob.locator("main img").count() == 0
     live = "list => list.closest('[aria-live], [role=log]').getAttribute('aria-live')"
     history = bob.get_by_role("list", name="Said earlier")
