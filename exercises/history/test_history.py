@@ -123,7 +123,7 @@ async def test_the_history_is_told_by_every_server(site, socket):
 
 
 async def test_the_page_shows_the_history_once(open_page, web, room):
-    """The page lists earlier messages as text, adds live ones below, and shows none twice, after an outage either."""
+    """The page lists earlier messages as text, live ones below, and none twice, not even after an outage."""
     address = f"{web.url}/chat/room/?{urlencode({'name': room})}"
     markup = "<img src=x onerror=\"document.title = 'owned'\">"
     alice = await open_page(address, "alice")
@@ -145,7 +145,8 @@ async def test_the_page_shows_the_history_once(open_page, web, room):
     await bob.evaluate("""async () => {
         const old = ws;
         old.close();
-        while (ws === old || ws.readyState !== WebSocket.OPEN) await new Promise((done) => setTimeout(done, 20));
+        const pause = () => new Promise((done) => setTimeout(done, 20));
+        while (ws === old || ws.readyState !== WebSocket.OPEN) await pause();
     }""")
     await alice.get_by_label("Message").fill("after")
     await alice.get_by_role("button", name="Send").click()
