@@ -106,6 +106,12 @@ def runs(request, tmp_path_factory):
         yield started
 
 
+def skip_what_was_skipped(run: Run) -> None:
+    """Skip where nothing failed and something was skipped, for the same reason: there is no browser."""
+    if run.code == 0 and run.outcomes:
+        pytest.skip(run.outcomes[0][1])
+
+
 each = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
 
 
@@ -113,8 +119,9 @@ each = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exerc
 def test_it_fails_unsolved(runs, exercise):
     """On the bare step the exercise's test fails, by an assertion and not by an accident."""
     run = runs[exercise, False].result()
+    skip_what_was_skipped(run)
     assert run.code == 1, run.output
-    [(kind, message)] = run.outcomes
+    [(kind, message)] = [outcome for outcome in run.outcomes if outcome[0] != "skipped"]
     assert kind == "failure", run.output
     assert re.match(r"(AssertionError|assert|Failed:)", message), message
 
@@ -125,6 +132,7 @@ def test_it_passes_solved(runs, exercise):
     run = runs[exercise, True].result()
     accounts = [line for line in run.output.splitlines() if re.search(r"\b(sent|heard|mails) \d+", line)]
     print("", *accounts, run.output.splitlines()[-1], sep="\n")
+    skip_what_was_skipped(run)
     assert run.code == 0, run.output
     assert run.outcomes == []
 
