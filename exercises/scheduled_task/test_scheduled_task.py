@@ -9,10 +9,10 @@ import pytest
 import redis
 
 from config.celery import app
-from tutorial.processes import Process, wait_until
+from tutorial.processes import Process, Worker, wait_until
 
 TOKYO = ZoneInfo("Asia/Tokyo")
-PATIENCE = 30  # seconds; the machine may be busy
+PATIENCE = 60  # seconds; the machine may be busy
 WRITE = """
 import sys
 import django; django.setup()
@@ -47,9 +47,8 @@ def beat(site, tmp_path_factory):
 @pytest.fixture(scope="module")
 def worker(site, mail_server):
     """A real worker that sends through a real SMTP server."""
-    worker = site.worker(env=mail_server.env, arguments=("--without-mingle",))
-    yield worker
-    worker.stop()  # or it would take the tasks of other tests
+    with Worker(site, env=mail_server.env, arguments=("--without-mingle",)) as worker:
+        yield worker.start(PATIENCE)
 
 
 @pytest.fixture
