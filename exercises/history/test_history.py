@@ -63,6 +63,12 @@ async def ask(socket):
     return [(line["username"], line["message"]) for line in answer["history"]]
 
 
+async def say_in(page, text):
+    """Write a message in a page and press the button."""
+    await page.get_by_label("Message").fill(text)
+    await page.get_by_role("button", name="Send").click()
+
+
 async def test_a_newcomer_reads_what_was_said_before(socket):
     """The answer to {"history": true} holds the messages said before, oldest first, with their authors."""
     async with socket("alice") as alice:
@@ -128,19 +134,19 @@ async def test_the_page_shows_the_history_once(open_page, web, room):
     markup = "<img src=x onerror=\"document.title = 'owned'\">"
     alice = await open_page(address, "alice")
     await expect(alice.get_by_role("status")).to_have_text("Connected.")
-    await alice.get_by_label("Message").fill(markup)
-    await alice.get_by_role("button", name="Send").click()
+    await say_in(alice, markup)
     await expect(alice.get_by_role("log").locator("p")).to_have_text([f"alice: {markup}"])
 
     bob = await open_page(address, "bob")
     await expect(bob.get_by_role("list", name="Said earlier").locator("li")).to_have_text(
         [f"alice: {markup}"]
     )
-    await bob.get_by_label("Message").fill("はい")
-    await bob.get_by_role("button", name="Send").click()
+    await say_in(bob, "はい")
     await expect(bob.get_by_role("log").locator("p")).to_have_text(["bob: はい"])
     await bob.reload()
     await expect(bob.get_by_role("log").locator("li, p")).to_have_text([f"alice: {markup}", "bob: はい"])
+    await say_in(alice, "live")
+    await expect(bob.get_by_role("log").locator("p")).to_have_text(["alice: live"])
     # Cut off and connected again, which is when the history comes once more.
     await bob.evaluate("""async () => {
         const old = ws;
@@ -148,11 +154,9 @@ async def test_the_page_shows_the_history_once(open_page, web, room):
         const pause = () => new Promise((done) => setTimeout(done, 20));
         while (ws === old || ws.readyState !== WebSocket.OPEN) await pause();
     }""")
-    await alice.get_by_label("Message").fill("after")
-    await alice.get_by_role("button", name="Send").click()
-    await expect(bob.get_by_role("log").locator("li, p")).to_have_text(
-        [f"alice: {markup}", "bob: はい", "alice: after"]
-    )
+    await say_in(alice, "after")
+    lines = [f"alice: {markup}", "bob: はい", "alice: live", "alice: after"]
+    await expect(bob.get_by_role("log").locator("li, p")).to_have_text(lines)
     assert await bob.locator("main img").count() == 0
     live = "list => list.closest('[aria-live], [role=log]').getAttribute('aria-live')"
     history = bob.get_by_role("list", name="Said earlier")
