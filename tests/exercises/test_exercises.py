@@ -148,7 +148,8 @@ def test_its_readme_has_what_the_command_needs(exercise):
     assert text.count("<details>") == text.count("</details>") >= 2
     for heading in ("## Task", "## Why", "## At the end", "## Hints", "## What the solution costs"):
         assert f"\n{heading}\n" in text, heading
-    assert f"({exercise.name}/README.md)" in (ROOT / "exercises/README.md").read_text()
+    row = f"| [{exercise.name}]({exercise.name}/README.md) | {front['step']} | {front['minutes']} |"
+    assert row in (ROOT / "exercises/README.md").read_text()
 
 
 @each
