@@ -1,0 +1,46 @@
+import contextlib
+import os
+
+import pytest
+
+from tests.faults.celery_helpers import ALONE, STEP, Mailbox, Publisher
+from tutorial.processes import Site
+
+# Seconds until a killed worker's task runs again; the step's own value is 120.
+VISIBILITY_TIMEOUT = 8
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The finished app with one database and one broker for all its processes."""
+    with Site(STEP, os.environ["REDIS_URL"]) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def servers(site):
+    """Two web processes, as in production. Tests must leave them running."""
+    return [site.server("uvicorn"), site.server("uvicorn")]
+
+
+@pytest.fixture(scope="module")
+def mailbox():
+    """The mail server of both workers."""
+    with Mailbox() as mailbox:
+        yield mailbox
+
+
+@pytest.fixture(scope="module")
+def workers(site, mailbox):
+    """Two workers. Tests must leave them running."""
+    # A mail in a worker's hand stays there for as long as a test needs.
+    env = mailbox.env | {"EMAIL_TIMEOUT": "60", "VISIBILITY_TIMEOUT": str(VISIBILITY_TIMEOUT)}
+    return [site.worker(env=env, arguments=(*ALONE, "-n", f"{name}@%h")) for name in ("first", "second")]
+
+
+@pytest.fixture
+def publisher(site):
+    """A sender of tasks. They are forgotten at its end: what a failed test leaves must not reach the next."""
+    with contextlib.closing(Publisher(site.env["REDIS_URL"])) as publisher:
+        yield publisher
+        publisher.clear()
