@@ -18,7 +18,7 @@ MESSAGES = 10  # from each client
 
 
 async def test_a_message_reaches_everyone_in_both_processes_once_and_in_order(servers):
-    """What anyone says in either process, all in the room hear exactly once, each speaker's words in order."""
+    """What is said in either process, everyone in the room hears exactly once and in the speaker's order."""
     async with AsyncExitStack() as stack:
         sockets = [
             await stack.enter_async_context(join(server, "部屋", user))
