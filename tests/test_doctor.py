@@ -45,7 +45,7 @@ def listener():
 
 def run(*arguments):
     """Run the command and return what came of it."""
-    app = typer.Typer()
+    app = typer.Typer(rich_markup_mode=None)
     app.command()(doctor.doctor)
     return CliRunner().invoke(app, arguments)
 

@@ -147,12 +147,9 @@ def embedded_broker() -> Iterator[str]:
     Raises:
         NoBroker: It cannot run here.
     """
-    server = Broker()
-    try:
-        yield server.start().url
-    finally:
-        # Its directory is there also when it did not start.
-        server.stop()
+    # A directory of our own, which is removed also where the broker does not start.
+    with tempfile.TemporaryDirectory(prefix="doctor-") as data, Broker(data=Path(data)) as server:
+        yield server.url
 
 
 def broker() -> str:
@@ -358,7 +355,10 @@ def examine(name: str) -> Line:
 
 def table(lines: list[Line]) -> Table:
     """Return what a person reads."""
-    table = Table("", "", "found", "what to do", box=None, padding=(0, 2, 0, 0))
+    table = Table("", "", box=None, padding=(0, 2, 0, 0))
+    # Folded, never cut: a cure is there to be copied.
+    table.add_column("found", overflow="fold")
+    table.add_column("what to do", overflow="fold")
     for line in lines:
         mark = "[green]good[/]" if line.ok else "[red]FAILS[/]"
         table.add_row(mark, line.name, escape(line.found), escape(line.cure))
