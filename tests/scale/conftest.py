@@ -19,7 +19,7 @@ def site():
 
 @pytest.fixture(scope="session")
 def servers(site):
-    """Two web processes, as in production. Tests must leave them running."""
+    """Two web processes, as in production. What kills one needs `balancer`, which starts it again."""
     return [site.server("uvicorn"), site.server("uvicorn")]
 
 

@@ -55,7 +55,10 @@ async def test_a_message_reaches_everyone_in_both_processes_once_and_in_order(se
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def balancer(servers):
-    """What the visitors' browsers connect to instead of a server."""
+    """What the visitors' browsers connect to instead of a server, with both servers running."""
+    for server in servers:
+        if not server.running:
+            await asyncio.to_thread(server.start, 60)
     async with Balancer(servers) as balancer:
         yield balancer
 
@@ -95,7 +98,6 @@ async def test_who_was_on_a_killed_web_process_goes_on_in_the_other(open_page, b
         (bob, ["alice: before", "alice: meanwhile", "bob: welcome back", "alice: after"]),
     ):
         await expect(page.get_by_role("log").locator("p")).to_have_text(seen)
-    await asyncio.to_thread(killed.start)
 
 
 @pytest.mark.parametrize("victim", [0, 1])
