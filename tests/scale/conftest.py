@@ -4,10 +4,12 @@ import os
 import pytest
 
 from tests.faults.celery_helpers import ALONE, STEP, Mailbox, Publisher
-from tutorial.processes import Site
+from tutorial.processes import Server, Site, Worker
 
 # Seconds until a killed worker's task runs again; the step's own value is 120.
 VISIBILITY_TIMEOUT = 8
+# Seconds for a process to start on a busy machine.
+PATIENCE = 60
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +22,8 @@ def site():
 @pytest.fixture(scope="session")
 def servers(site):
     """Two web processes, as in production. What kills one needs `balancer`, which starts it again."""
-    return [site.server("uvicorn"), site.server("uvicorn")]
+    with Server(site, "uvicorn") as first, Server(site, "uvicorn") as second:
+        yield [first.start(PATIENCE), second.start(PATIENCE)]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,9 @@ def workers(site, mailbox):
     """Two workers. Tests must leave them running."""
     # A mail in a worker's hand stays there for as long as a test needs.
     env = mailbox.env | {"EMAIL_TIMEOUT": "60", "VISIBILITY_TIMEOUT": str(VISIBILITY_TIMEOUT)}
-    return [site.worker(env=env, arguments=(*ALONE, "-n", f"{name}@%h")) for name in ("first", "second")]
+    first, second = (Worker(site, (*ALONE, "-n", f"{name}@%h"), env) for name in ("first", "second"))
+    with first, second:
+        yield [first.start(PATIENCE), second.start(PATIENCE)]
 
 
 @pytest.fixture
