@@ -1,0 +1,37 @@
+# The five steps and what they need. Compose starts the web server, the worker and the one-shot preparation from it.
+FROM python:3.13-slim-trixie AS app
+
+ENV PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+
+WORKDIR /app
+
+# /data is where the database lies. A named volume takes over its owner.
+RUN useradd --uid 1000 --create-home learner && install --directory --owner learner /data
+
+# Before the code: an edited file does not install the packages again.
+COPY requirements.txt .
+RUN pip install --require-hashes --requirement requirements.txt
+
+COPY tutorial tutorial
+COPY step01_setup step01_setup
+COPY step02_consumer step02_consumer
+COPY step03_routing step03_routing
+COPY step04_client step04_client
+COPY step05_celery step05_celery
+# The `tutorial` package is used from where it lies.
+ENV PYTHONPATH=/app
+USER learner
+
+
+# The same with JupyterLab, for `docker compose --profile notebooks up notebooks`.
+FROM app AS notebooks
+
+USER root
+COPY requirements-dev.txt .
+RUN pip install --require-hashes --requirement requirements-dev.txt
+# A notebook saves its outputs where it lies.
+COPY --chown=learner notebooks notebooks
+RUN chown learner notebooks
+USER learner
