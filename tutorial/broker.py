@@ -68,12 +68,12 @@ class Broker:
     """
 
     def __init__(self, port: int | None = None, data: Path | None = None):
+        self._binary = server_binary()
         self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self.data = data or Path(tempfile.mkdtemp(prefix="broker-"))
         self.data.mkdir(parents=True, exist_ok=True)
         self._keep_data = data is not None
-        self._binary = server_binary()
         self.process: subprocess.Popen | None = None
 
     def start(self, timeout: float = 10) -> "Broker":
