@@ -395,7 +395,7 @@ def loading_problem(found: dict, copy: Path, task: Task) -> Problem:
     places += file_in(found["message"], task)
     file, line = choose_place([*places, ("config/settings.py", 0)], copy, task)
     line = line or next((number for name, number in places if name == file), 0)
-    hint = f"{sign['hint']} (docs/symptoms.md, {sign['number']})" if sign else loading_hint(found)
+    hint = f"{sign['hint']} (docs/symptoms.md#{sign['number']})" if sign else loading_hint(found)
     return Problem(text, file, line, seen="", hint=hint, traceback=found.get("traceback", ""))
 
 

@@ -139,7 +139,7 @@ def explain_failure(event: dict, required: Requirement, project: Path, task: Tas
     file, line = choose_place(candidates, project, task)
     line = line or next((number for name, number in frames if name == file), 0)
     if sign:
-        hint = f"{sign['hint']} (docs/symptoms.md, {sign['number']})"
+        hint = f"{sign['hint']} (docs/symptoms.md#{sign['number']})"
     else:
         hint = next(
             iter(known["hints"]), "" if task.exercise else "Compare with the lesson: tutorial compare"
