@@ -25,7 +25,8 @@ class Mistake:
 def made_in(file: str, step: str, *mistakes: tuple) -> list[Mistake]:
     """Return the mistakes in a file, each given as name, what stands there, what is written and `only`."""
     return [
-        Mistake(name, step, file, ((old, new),), only[0] if only else "") for name, old, new, *only in mistakes
+        Mistake(name, step, file, ((old, new),), only[0] if only else "")
+        for name, old, new, *only in mistakes
     ]
 
 
@@ -41,12 +42,24 @@ MISTAKES = [
         "step01_setup",
         ("daphne is missing", DAPHNE, ""),
         ("daphne is last", DAPHNE, ""),  # put back below
-        ("the layer is in memory", "channels_redis.core.RedisChannelLayer", "channels.layers.InMemoryChannelLayer"),
+        (
+            "the layer is in memory",
+            "channels_redis.core.RedisChannelLayer",
+            "channels.layers.InMemoryChannelLayer",
+        ),
         ("no CHANNEL_LAYERS", LAYERS, "LAYERS = {"),
         ("hosts is no list", '[{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}]', "REDIS_URL"),
-        ("the broker's address is written out", 'os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")', '"redis://127.0.0.1:1"'),
+        (
+            "the broker's address is written out",
+            'os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")',
+            '"redis://127.0.0.1:1"',
+        ),
         ("no ASGI_APPLICATION", "ASGI_APPLICATION", "ASGI_APP"),
-        ("no HSTS in production", "SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600", "SECURE_HSTS_SECONDS = 0"),
+        (
+            "no HSTS in production",
+            "SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600",
+            "SECURE_HSTS_SECONDS = 0",
+        ),
     ),
     *made_in(
         "config/views.py",
@@ -59,21 +72,53 @@ MISTAKES = [
         "step02_consumer",
         ("no accept", "        await self.accept()\n", ""),
         ("accept without await", "await self.accept()", "self.accept()"),
-        ("no group_add", "        await self.channel_layer.group_add(self.room_group, self.channel_name)\n", ""),
-        ("group_send without await", "await self.channel_layer.group_send(", "self.channel_layer.group_send("),
+        (
+            "no group_add",
+            "        await self.channel_layer.group_add(self.room_group, self.channel_name)\n",
+            "",
+        ),
+        (
+            "group_send without await",
+            "await self.channel_layer.group_send(",
+            "self.channel_layer.group_send(",
+        ),
         ("type names no method", '"type": "chat_message"', '"type": "chat_msg"'),
-        ("sent only to oneself", "await self.channel_layer.group_send(\n            self.room_group,", "await self.channel_layer.send(\n            self.channel_name,"),
+        (
+            "sent only to oneself",
+            "await self.channel_layer.group_send(\n            self.room_group,",
+            "await self.channel_layer.send(\n            self.channel_name,",
+        ),
         ("one group for all rooms", "hashlib.sha256(self.room_name.encode()).hexdigest()", '"all"'),
-        ("the room's name is the group's", "hashlib.sha256(self.room_name.encode()).hexdigest()", "self.room_name"),
-        ("bad JSON is not caught", "except (ValueError, TypeError, KeyError, AttributeError, RecursionError)", "except KeyError"),
-        ("only JSON errors are caught", "except (ValueError, TypeError, KeyError, AttributeError, RecursionError)", "except (ValueError, KeyError)"),
+        (
+            "the room's name is the group's",
+            "hashlib.sha256(self.room_name.encode()).hexdigest()",
+            "self.room_name",
+        ),
+        (
+            "bad JSON is not caught",
+            "except (ValueError, TypeError, KeyError, AttributeError, RecursionError)",
+            "except KeyError",
+        ),
+        (
+            "only JSON errors are caught",
+            "except (ValueError, TypeError, KeyError, AttributeError, RecursionError)",
+            "except (ValueError, KeyError)",
+        ),
         ("empty messages pass", "    if not message.strip():\n", "    if False:\n"),
         ("characters are counted, not bytes", "len(message.encode())", "len(message)"),
         ("the name of nobody", ' or "anonymous"', ""),
-        ("no group_discard", "await self.channel_layer.group_discard(self.room_group, self.channel_name)", "pass"),
+        (
+            "no group_discard",
+            "await self.channel_layer.group_discard(self.room_group, self.channel_name)",
+            "pass",
+        ),
         ("no length of a room's name", "len(self.room_name) > MAX_ROOM_NAME", "False"),
         ("binary frames are forgotten", "text_data=None, bytes_data=None", "text_data"),
-        ("async_to_sync in async code", "await self.channel_layer.group_send(", "__import__('asgiref.sync').sync.async_to_sync(self.channel_layer.group_send)("),
+        (
+            "async_to_sync in async code",
+            "await self.channel_layer.group_send(",
+            "__import__('asgiref.sync').sync.async_to_sync(self.channel_layer.group_send)(",
+        ),
         ("receive is not async", "    async def receive(", "    def receive("),
     ),
     *made_in(
@@ -104,23 +149,48 @@ MISTAKES = [
         "step04_client",
         ("wss written out", 'location.protocol === "https:" ? "wss:" : "ws:"', '"wss:"', "two_people"),
         ("ws written out", 'location.protocol === "https:" ? "wss:" : "ws:"', '"ws:"', "scheme_follows"),
-        ("innerHTML", 'line.append(speaker, ": ", text);', 'line.append(speaker, ": ");\n  line.innerHTML += text;', "markup_stays"),
+        (
+            "innerHTML",
+            'line.append(speaker, ": ", text);',
+            'line.append(speaker, ": ");\n  line.innerHTML += text;',
+            "markup_stays",
+        ),
         ("no jitter", "Math.random() * Math.min", "Math.min", "delay_grows"),
         ("the delay does not grow", " * 2 ** failures", "", "delay_grows"),
         ("no reconnect", "    setTimeout(connect, delay);\n", "", "typed_while"),
-        ("the room is not encoded", "encodeURIComponent(composer.dataset.room)", "composer.dataset.room", "in_the_browser"),
+        (
+            "the room is not encoded",
+            "encodeURIComponent(composer.dataset.room)",
+            "composer.dataset.room",
+            "in_the_browser",
+        ),
         ("errors are not shown", "    if (data.error) {", "    if (false) {", "error_from"),
-        ("listening to Enter", 'composer.addEventListener("submit", (event) => {\n', 'input.addEventListener("keydown", (event) => { if (event.keyCode === 229) composer.requestSubmit(); });\ncomposer.addEventListener("submit", (event) => {\n', "composition"),
+        (
+            "listening to Enter",
+            'composer.addEventListener("submit", (event) => {\n',
+            'input.addEventListener("keydown", (event) => { if (event.keyCode === 229) composer.requestSubmit(); });\ncomposer.addEventListener("submit", (event) => {\n',
+            "composition",
+        ),
     ),
     *made_in(
         "chat/consumers.py",
         "step04_client",
-        ("a socket without a login", 'not self.scope["user"].is_authenticated', "False", "without_a_login or name"),
+        (
+            "a socket without a login",
+            'not self.scope["user"].is_authenticated',
+            "False",
+            "without_a_login or name",
+        ),
     ),
     *made_in(
         "config/settings.py",
         "step04_client",
-        ("no servestatic", '    "servestatic.middleware.ServeStaticMiddleware",', '    # "servestatic",', "static_files"),
+        (
+            "no servestatic",
+            '    "servestatic.middleware.ServeStaticMiddleware",',
+            '    # "servestatic",',
+            "static_files",
+        ),
         ("no security policy", '    "csp.middleware.CSPMiddleware",\n', "", "own_scripts"),
     ),
     *made_in(
@@ -142,30 +212,59 @@ MISTAKES = [
         "blog/views.py",
         "step05_celery",
         ("delay in a transaction", "delay_on_commit(", "delay("),
-        ("queued before it is saved", "        with transaction.atomic():\n", "        if True:\n", "rolled_back or committed"),
-        ("the broker's death is not caught", "except OperationalError", "except ZeroDivisionError", "without_a_broker"),
+        (
+            "queued before it is saved",
+            "        with transaction.atomic():\n",
+            "        if True:\n",
+            "rolled_back or committed",
+        ),
+        (
+            "the broker's death is not caught",
+            "except OperationalError",
+            "except ZeroDivisionError",
+            "without_a_broker",
+        ),
         ("the user is the argument", "(request.user.id, ", "(request.user, "),
     ),
     *made_in(
         "blog/tasks.py",
         "step05_celery",
-        ("no acks_late", "    acks_late=True,\n    reject_on_worker_lost=True,\n", "", "death_of_the_process"),
+        (
+            "no acks_late",
+            "    acks_late=True,\n    reject_on_worker_lost=True,\n",
+            "",
+            "death_of_the_process",
+        ),
         ("nothing is tried again", "    autoretry_for=(OSError, SoftTimeLimitExceeded),\n", "", "busy"),
         ("get() for a user who is gone", ".filter(id=user_id).first()", ".get(id=user_id)", "gone"),
         ("no look at the address", "user is None or not user.email", "user is None"),
-        ("no final refusal", "        if not is_final(error):\n            raise\n", "        raise\n", "final"),
+        (
+            "no final refusal",
+            "        if not is_final(error):\n            raise\n",
+            "        raise\n",
+            "final",
+        ),
         ("no @shared_task", "@shared_task(", "dict("),
     ),
     *made_in(
         "config/settings.py",
         "step05_celery",
         ("no limit of time for mail", "EMAIL_TIMEOUT = int", "MAIL_TIMEOUT = int", "stalls"),
-        ("an hour until a task returns", 'int(os.environ.get("VISIBILITY_TIMEOUT", "120"))', "3600", "whole_worker"),
+        (
+            "an hour until a task returns",
+            'int(os.environ.get("VISIBILITY_TIMEOUT", "120"))',
+            "3600",
+            "whole_worker",
+        ),
     ),
     *made_in(
         "config/__init__.py",
         "step05_celery",
-        ("the Celery app is not imported", "from config.celery import app as celery_app\n", "celery_app = None\n"),
+        (
+            "the Celery app is not imported",
+            "from config.celery import app as celery_app\n",
+            "celery_app = None\n",
+        ),
     ),
     *made_in(
         "blog/urls.py",
