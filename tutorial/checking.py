@@ -147,7 +147,7 @@ def supervise(
     finally:
         code = popen.poll()
         end_all(popen, mark)
-    printed.finish()
+        printed.finish()
     return Ended(code, why, printed.text, printed.size, stacks)
 
 
@@ -190,6 +190,7 @@ class Printed:
     def finish(self) -> None:
         """Wait until everything has been read."""
         self._thread.join(5)
+        self._pipe.close()
 
     @property
     def text(self) -> str:

@@ -1,6 +1,6 @@
-"""Typical mistakes: what a learner leaves out or writes otherwise, as an exact replacement in a finished step."""
+"""Typical mistakes, each as an exact replacement in a finished step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,7 @@ class Mistake:
         file: The file it is made in, which the first line of a check must name.
         edits: Pairs of what stands there, once or more, and what is written instead.
         only: Words for `check -k` that choose the tests it concerns, where those come late otherwise.
+        also: What the mistake needs in other files to matter.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Mistake:
     file: str
     edits: tuple[tuple[str, str], ...]
     only: str = ""
+    also: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def made_in(file: str, step: str, *mistakes: tuple) -> list[Mistake]:
@@ -32,8 +34,6 @@ def made_in(file: str, step: str, *mistakes: tuple) -> list[Mistake]:
 
 DAPHNE = '    "daphne",  # First: it replaces runserver with one that speaks ASGI.\n'
 IMPORT = "from chat.routing import websocket_urlpatterns\n"
-DJANGO = "django_application = get_asgi_application()\n"
-ON_COMMIT = 'send_notification_email.delay_on_commit(request.user.id, "記事が公開されました")'
 LAYERS = "CHANNEL_LAYERS = {"
 
 MISTAKES = [
@@ -41,7 +41,7 @@ MISTAKES = [
         "config/settings.py",
         "step01_setup",
         ("daphne is missing", DAPHNE, ""),
-        ("daphne is last", DAPHNE, ""),  # put back below
+        ("daphne is last", DAPHNE, ""),
         (
             "the layer is in memory",
             "channels_redis.core.RedisChannelLayer",
@@ -139,10 +139,10 @@ MISTAKES = [
     *made_in(
         "config/asgi.py",
         "step03_routing",
-        ("routing before the apps are loaded", DJANGO, DJANGO),  # put in order below
+        ("routing before the apps are loaded", IMPORT, IMPORT),
         ("no websocket key", '"websocket": ', '"ws": '),
-        ("no Origin check", "AllowedHostsOriginValidator(\n", "(\n"),
-        ("no session", "AuthMiddlewareStack(\n", "(\n"),
+        ("no Origin check", "AllowedHostsOriginValidator(\n", "(lambda inner: inner)(\n"),
+        ("no session", "AuthMiddlewareStack(\n", "(lambda inner: inner)(\n"),
     ),
     *made_in(
         "chat/static/chat/room.js",
@@ -168,7 +168,8 @@ MISTAKES = [
         (
             "listening to Enter",
             'composer.addEventListener("submit", (event) => {\n',
-            'input.addEventListener("keydown", (event) => { if (event.keyCode === 229) composer.requestSubmit(); });\ncomposer.addEventListener("submit", (event) => {\n',
+            'input.addEventListener("keydown", (event) => event.keyCode === 229 && composer.requestSubmit());\n'
+            'composer.addEventListener("submit", (event) => {\n',
             "composition",
         ),
     ),
@@ -274,17 +275,23 @@ MISTAKES = [
 ]
 
 
-def with_order(mistake: Mistake) -> Mistake:
-    """Return a mistake; those of order, which move a line, get their second replacement."""
-    moves = {
-        "daphne is last": ((DAPHNE, ""), ('    "channels",\n', f'    "channels",\n{DAPHNE}')),
-        "routing before the apps are loaded": (
-            (IMPORT, ""),
-            ("from django.core.asgi", f"{IMPORT}from django.core.asgi"),
-        ),
+# What moves a line, or needs a line in another file to matter.
+MODELS = "from django.contrib.auth.models import User\n"
+SPECIAL = {
+    "daphne is last": ((DAPHNE, ""), ('    "channels",\n', f'    "channels",\n{DAPHNE}')),
+    "routing before the apps are loaded": (
+        (IMPORT, ""),
+        ("from django.core.asgi", f"{IMPORT}from django.core.asgi"),
+    ),
+    "an unanchored route": (('r"^ws/chat/', 'r"ws/chat/'), (".+)/$", "[^/]+)/")),
+}
+ALSO = {
+    "routing before the apps are loaded": {
+        "chat/consumers.py": ("import hashlib\n", f"import hashlib\n{MODELS}")
     }
-    edits = moves.get(mistake.name, mistake.edits)
-    return Mistake(mistake.name, mistake.step, mistake.file, edits, mistake.only)
+}
 
-
-MISTAKES = [with_order(mistake) for mistake in MISTAKES]
+MISTAKES = [
+    replace(mistake, edits=SPECIAL.get(mistake.name, mistake.edits), also=ALSO.get(mistake.name, {}))
+    for mistake in MISTAKES
+]
