@@ -146,7 +146,9 @@ def explain_failure(event: dict, required: Requirement, project: Path, task: Tas
         )
         if task.exercise:
             hint = "`tutorial hint` unfolds what the exercise's README has to say."
-    case = f" [{event['case']}]" if event["case"] else ""
+    # pytest writes what is not ASCII as escapes.
+    readable = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), event["case"])
+    case = f" [{readable}]" if readable else ""
     what = required.text + case
     return Problem(what, file, line, required, expected, seen, event["server"], hint, event["traceback"])
 
@@ -182,7 +184,9 @@ def expected_and_seen(event: dict) -> tuple[str, str]:
         statement = (event["test"] or ["", 0, ""])[2].removeprefix("assert ")
         return short(statement), first_line.removeprefix("assert ") or "it does not hold"
     if kind == "NotStarted":
-        last = (message.strip().splitlines() or [""])[-1]
+        last = event.get("server") or (message.strip().splitlines() or [""])[-1]
+        if waited := re.match(r"Waited \S+ s in vain for (.*?)\.\n", f"{message}\n"):
+            return short(waited[1]), short(last)
         return "a server or worker that starts", short(last)
     return "no error", f"{kind}: {first_line}" if first_line else kind
 

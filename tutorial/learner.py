@@ -64,7 +64,7 @@ def judge(
         name = module.removeprefix("test_")
         text = f"Still met from {name}: {met} of {total}"
         show_requirement(console, Requirement(module, name, text), "done" if met == total else "")
-    show_verdict(console, task, verdict, everything, verbose)
+    show_verdict(console, task, verdict, everything, verbose, only)
     if may_remember(project):
         try:
             remember(project, state, task, verdict)

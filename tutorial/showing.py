@@ -35,8 +35,24 @@ def show_requirement(console: Console, required: Requirement, state: str) -> Non
     console.print(row)
 
 
-def show_verdict(console: Console, task: Task, verdict: Verdict, everything: bool, verbose: bool) -> None:
-    """Print what came of a check, after the requirements that were printed as they were judged."""
+def show_verdict(
+    console: Console,
+    task: Task,
+    verdict: Verdict,
+    everything: bool = False,
+    verbose: bool = False,
+    only: str = "",
+) -> None:
+    """Print what came of a check, after the requirements that were printed as they were judged.
+
+    Args:
+        console: Where to print.
+        task: What was judged.
+        verdict: What came of it.
+        everything: Show all problems, not only the first.
+        verbose: Show tracebacks.
+        only: What the requirements were chosen by.
+    """
     waiting = [required for required in verdict.required if required not in verdict.states]
     for required in waiting:
         if required.module == task.test_file.stem:
@@ -50,7 +66,7 @@ def show_verdict(console: Console, task: Task, verdict: Verdict, everything: boo
         others = ", ".join(problem.place for problem in verdict.problems[1:])
         console.print(Text(f"\nAnd {len(verdict.problems) - 1} more: {others}"))
     console.print()
-    console.print(summary(task, verdict, len(waiting)))
+    console.print(summary(task, verdict, len(waiting), only))
 
 
 def problem_text(problem: Problem, verbose: bool) -> RenderableType:
@@ -73,10 +89,12 @@ def problem_text(problem: Problem, verbose: bool) -> RenderableType:
     return Group(*parts)
 
 
-def summary(task: Task, verdict: Verdict, waiting: int) -> Text:
+def summary(task: Task, verdict: Verdict, waiting: int, only: str) -> Text:
     """Return the last line of a check."""
     took = f" ({verdict.seconds:.0f} s)"
     skipped = len(verdict.names("skipped"))
+    if verdict.good and only:
+        return Text(f"What you chose of {task.title} is done: {len(verdict.names('done'))}.{took}", "green")
     if verdict.good:
         text = Text(
             f"{task.title.capitalize()} is done: {len(verdict.names('done'))} requirements are met", "green"

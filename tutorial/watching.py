@@ -24,6 +24,8 @@ class OwnFiles(watchfiles.DefaultFilter):
         """Tell whether a changed file asks for another check."""
         name = Path(path).name
         passed_over = name.startswith(STATE) or name.endswith((".md", ".log", "-journal"))
+        # A learner's own tests do not judge.
+        passed_over = passed_over or Path(path).parent.name == "tests"
         return super().__call__(change, path) and not passed_over and not name.startswith("db.sqlite3")
 
 
