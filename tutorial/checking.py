@@ -78,6 +78,7 @@ class Ended:
     Attributes:
         code: Its exit code; None if it was ended from here.
         why: `ended`, `hung`, `printed too much` or `cancelled`.
+        silent: Seconds since its last sign of life.
         output: The end of what it printed.
         printed: How many bytes it printed.
         stacks: Where its threads were when it hung.
@@ -85,6 +86,7 @@ class Ended:
 
     code: int | None
     why: str
+    silent: float
     output: str
     printed: int
     stacks: str
@@ -105,12 +107,13 @@ def supervise(
         command: The words of the command line.
         cwd: Where it runs.
         report: A file to which it appends lines of JSON.
-        limit: Seconds without a new line after which it is taken to hang.
+        limit: Seconds without a new line after which it is taken to hang; more on a busy machine.
         on_event: Called with each line.
         cancel: Ends it when it is set.
         env: More variables for its environment.
     """
     mark = uuid.uuid4().hex
+    limit = patience(limit)
     unwanted = ("PYTEST_", "DJANGO_SETTINGS_MODULE", "TUTORIAL_FIRST", "COV_", "COVERAGE")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     report.touch()
@@ -148,7 +151,13 @@ def supervise(
         code = popen.poll()
         end_all(popen, mark)
         printed.finish()
-    return Ended(code, why, printed.text, printed.size, stacks)
+    return Ended(code, why, time.monotonic() - last, printed.text, printed.size, stacks)
+
+
+def patience(limit: float) -> float:
+    """Return a limit in seconds, up to four times as long where other programs keep the machine busy."""
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return limit * min(4.0, max(1.0, load))
 
 
 def new_events(lines) -> list[dict]:
@@ -382,7 +391,7 @@ def load(copy: Path, task: Task, verdict: Verdict, cancel: threading.Event | Non
         found = events[-1]["problem"]
         return loading_problem(found, copy, task) if found else None
     file = next((event["loads"] for event in reversed(events) if "loads" in event), "config/settings.py")
-    return stopped_problem(ended, file, copy, LOAD_LIMIT)
+    return stopped_problem(ended, file, copy)
 
 
 def loading_problem(found: dict, copy: Path, task: Task) -> Problem:
@@ -409,7 +418,7 @@ def loading_hint(found: dict) -> str:
     return "`python manage.py check` in your directory shows the same, and -v here the whole traceback."
 
 
-def stopped_problem(ended: Ended, file: str, copy: Path, limit: float) -> Problem:
+def stopped_problem(ended: Ended, file: str, copy: Path) -> Problem:
     """Return the problem of code that ended or hung instead of telling what came of it."""
     frames = re.findall(r'File "(.+?)", line (\d+)', ended.stacks)
     own = [(Path(path), int(line)) for path, line in frames if Path(path).is_relative_to(copy)]
@@ -418,7 +427,7 @@ def stopped_problem(ended: Ended, file: str, copy: Path, limit: float) -> Proble
     if own:
         file, line = own[0][0].relative_to(copy).as_posix(), own[0][1]
     if ended.why == "hung":
-        what = f"The code hangs: nothing happened for {limit:.0f} s"
+        what = f"The code hangs: nothing happened for {ended.silent:.0f} s"
         hint = "A loop without an end, or a wait for something that never comes."
     elif ended.why == "printed too much":
         what = f"The code prints without end: {ended.printed // 2**20} MB so far"
@@ -554,7 +563,7 @@ class Listener:
         )
         known = hints(required.module, required.name) if required else {"files": []}
         file, _ = choose_place([(file, 0) for file in known["files"]], self.copy, self.task)
-        problem = stopped_problem(ended, file, self.copy, LIMIT)
+        problem = stopped_problem(ended, file, self.copy)
         problem.requirement = required
         if required:
             problem.expected = required.text

@@ -34,6 +34,17 @@ def pytest_configure():
     """Let the parent ask where the code hangs: SIGUSR1 writes the stacks of all threads."""
     stacks = open(os.environ["TUTORIAL_REPORT"] + ".stacks", "w")  # noqa: SIM115 - until the process ends
     faulthandler.register(signal.SIGUSR1, stacks, all_threads=True)
+    tell(event="starts")
+
+
+def pytest_collectstart(collector):
+    """Tell that a file is being read."""
+    tell(event="reads", name=collector.name)
+
+
+def pytest_sessionfinish():
+    """Tell that the last test has ended: what was started for all of them is ended next."""
+    tell(event="ends")
 
 
 def cost(item) -> int:

@@ -134,22 +134,18 @@ def show_list(console: Console, state: State, directory: Path | None) -> None:
         ("Exercises", all_exercises()),
     ):
         table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1))
-        for heading in ("", "", "builds on" if title == "Exercises" else "", "minutes", "done", ""):
+        for heading in ("", "", "builds on" if title == "Exercises" else "", "minutes", "done", "", ""):
             table.add_column(heading, justify="right" if heading == "minutes" else "left", header_style="dim")
         for task in tasks:
             met, total = progress(task, state)
-            here = Text("you are here", "bold cyan") if task.name == state.task else Text("")
-            bar = ProgressBar(max(total, 1), met, width=10)
-            after = f"step {number(task.step)}" if task.exercise else ""
-            mark = Text("✓", "green") if total and met == total else Text(" ")
-            shown = f"{met}/{total}".rjust(5)
             table.add_row(
-                mark,
+                Text("✓" if total and met == total else " ", "green"),
                 task.name,
-                after,
+                f"step {number(task.step)}" if task.exercise else "",
                 str(task.about["minutes"]),
-                Group(f"{shown}"),
-                Group(bar, here) if here else bar,
+                f"{met}/{total}".rjust(5),
+                ProgressBar(max(total, 1), met, width=10),
+                Text("you are here" if task.name == state.task else "", "bold cyan"),
             )
         console.print(table)
         console.print()

@@ -135,7 +135,7 @@ def test_code_that_does_not_even_load_gets_a_clear_line(project, pids, monkeypat
     """Raising, exiting, hanging or flooding while it is loaded: file, line and a word about it, in time."""
     begin = time.monotonic()
     verdict = check(spoil(project, PIDS + code), step_task("2"))
-    assert time.monotonic() - begin < checking.LIMIT
+    assert time.monotonic() - begin < checking.patience(checking.LIMIT)
     [problem] = verdict.problems
     assert says in problem.what
     assert problem.file == "chat/consumers.py"
@@ -190,7 +190,7 @@ def test_a_test_that_hangs_is_ended(project, monkeypatch):
     )
     begin = time.monotonic()
     verdict = check(directory, step_task("2"), only="reaches_everyone")
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 60 + checking.patience(12)
     [problem] = verdict.problems
     assert "hangs" in problem.what
     assert problem.requirement.name == "test_a_message_reaches_everyone_in_the_room"
