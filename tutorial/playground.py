@@ -147,8 +147,11 @@ def start(task: Task, directory: Path) -> Path | None:
     done = State.read(directory).done if (directory / STATE).is_file() else {}
     with ended_by_signals():
         directory.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        new = None
         try:
+            # A Ctrl-C in between would leave a directory that nobody knows of.
+            with uninterrupted():
+                new = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
             new.chmod(0o755)
             lay_out(task, new)
             State(task.name, done).write(new)
@@ -156,7 +159,8 @@ def start(task: Task, directory: Path) -> Path | None:
             return swap(new, directory)
         except BaseException:
             with uninterrupted():
-                shutil.rmtree(new, ignore_errors=True)
+                if new:
+                    shutil.rmtree(new, ignore_errors=True)
             raise
 
 
