@@ -231,9 +231,10 @@ def lay_out(task: Task, target: Path) -> None:
     if base is None:
         command = [sys.executable, "-m", "django", "startproject", "config", str(target)]
         env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
-        done = subprocess.run(  # noqa: S603
-            command, env=env, capture_output=True, text=True, check=False, timeout=60
-        )
+        with uninterrupted():
+            done = subprocess.run(  # noqa: S603
+                command, env=env, capture_output=True, text=True, check=False, timeout=60
+            )
         if done.returncode:
             raise WrongUse(f"No empty project: {done.stderr.strip().splitlines()[-1]}")
     files = {name: path for name, path in project_files(base).items() if name != "README.md"} if base else {}
@@ -308,16 +309,19 @@ def git(directory: Path, *arguments: str) -> bool:
     """Run git in a playground as somebody without a name; tell whether git is there and it went well."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     who = ["-c", "user.name=learner", "-c", "user.email=learner@example.com", "-c", "commit.gpgsign=false"]
+    who += ["-c", "maintenance.auto=false", "-c", "gc.auto=0"]  # nothing may go on in the background
     try:
-        done = subprocess.run(  # noqa: S603
-            ["git", *who, *arguments],  # noqa: S607
-            cwd=directory,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
+        # A git that is left to itself would go on writing while its directory is being removed.
+        with uninterrupted():
+            done = subprocess.run(  # noqa: S603
+                ["git", *who, *arguments],  # noqa: S607
+                cwd=directory,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=60,
+            )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
