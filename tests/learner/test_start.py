@@ -159,17 +159,22 @@ def test_a_rename_that_fails_puts_the_old_directory_back(tmp_path, monkeypatch):
     assert contents(tmp_path) == {"mine/thesis.txt": b"years of work"}
 
 
+@pytest.mark.parametrize("moment", ["", "chat", ".git", ".git/objects"])
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
 )
-def test_a_signal_in_the_middle_leaves_no_half(tmp_path, number):
-    """Ctrl-C, a closed terminal or a kill of the real command, while it copies: all or nothing."""
+def test_a_signal_in_the_middle_leaves_no_half(tmp_path, number, moment):
+    """Ctrl-C, a closed terminal or a kill of the real command, at several moments: all or nothing."""
+
+    def reached():
+        return list(tmp_path.glob(f".mine-*/{moment}")) or running.poll() is not None
+
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
     command = [sys.executable, "-m", "tutorial", "start", "5", str(mine)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
-        wait_until(lambda: leftovers(tmp_path) or running.poll() is not None, 60, "the copy's beginning")
+        wait_until(reached, 60, "that moment")
         running.send_signal(number)
         running.wait(60)
     assert leftovers(tmp_path) == []
