@@ -220,7 +220,7 @@ MISTAKES = [
             "rolled_back or committed",
         ),
         (
-            "the broker's death is not caught",
+            "no word about a dead broker",
             "except OperationalError",
             "except ZeroDivisionError",
             "without_a_broker",
