@@ -128,6 +128,7 @@ def supervise(
     )
     printed = Printed(popen.stdout)
     stacks = ""
+    family: set[psutil.Process] = set()
     try:
         with report.open(encoding="utf-8", errors="replace") as lines:
             last, why = time.monotonic(), "ended"
@@ -135,6 +136,9 @@ def supervise(
                 running = popen.poll() is None
                 for event in new_events(lines):
                     last = time.monotonic()
+                    # A broker hides its mark, so its parent must be asked while it lives.
+                    with contextlib.suppress(psutil.Error):
+                        family.update(psutil.Process(popen.pid).children(recursive=True))
                     on_event(event)
                 if not running:
                     break
@@ -149,7 +153,7 @@ def supervise(
                 time.sleep(0.03)
     finally:
         code = popen.poll()
-        end_all(popen, mark)
+        end_all(popen, mark, family)
         printed.finish()
     return Ended(code, why, time.monotonic() - last, printed.text, printed.size, stacks)
 
@@ -220,13 +224,14 @@ def ask_for_stacks(popen: subprocess.Popen, report: Path) -> str:
     return stacks.read_text(errors="replace") if stacks.exists() else ""
 
 
-def end_all(popen: subprocess.Popen, mark: str) -> None:
+def end_all(popen: subprocess.Popen, mark: str, known: set[psutil.Process]) -> None:
     """Kill a process, its session and whatever else carries its mark, until nothing is left."""
     with uninterrupted():
         try:
             family = psutil.Process(popen.pid).children(recursive=True)
         except psutil.Error:
             family = []
+        family = list({*family, *known})
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(popen.pid, signal.SIGKILL)
         for _ in range(200):
