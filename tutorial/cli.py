@@ -1,5 +1,8 @@
 """The `tutorial` command."""
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,7 +11,7 @@ from tutorial.broker import NoBroker
 from tutorial.steps import UnknownStep, find_step, number
 
 app = typer.Typer(
-    help="Run, test and compare the steps of the course.",
+    help="Learn, run, test and compare the steps of the course. To learn: start, watch, hint, compare.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -130,3 +133,224 @@ def propagate(step: Annotated[str, typer.Argument(metavar="STEP", help="The step
         raise fail("Settle the lines between <<<<<<< and >>>>>>>, then test.")
     if result.kept:
         raise fail("Kept: one side removed the file and the other changed it. Settle these by hand.")
+
+
+PLAYGROUND = "Your directory; by default the one you are in, else playground/ beside the steps."
+NameArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[N]", help="A step (3, routing) or an exercise; by default the one you are at."),
+]
+DirectoryArgument = Annotated[Path | None, typer.Argument(metavar="[DIR]", help=PLAYGROUND)]
+DirectoryOption = Annotated[Path | None, typer.Option("--dir", metavar="DIR", help=PLAYGROUND)]
+
+
+@contextlib.contextmanager
+def learning() -> Iterator[None]:
+    """Turn what can go wrong in a learner's command into a line on standard error and exit code 2."""
+    try:
+        from tutorial.checking import CannotCheck
+        from tutorial.playground import WrongUse
+        from tutorial.tasks import UnknownTask
+    except ImportError as error:
+        raise fail(f"This needs more packages ({error}). Run `make .venv/ready-dev` once.", 2) from None
+    try:
+        yield
+    except (CannotCheck, UnknownStep, UnknownTask, WrongUse) as error:
+        raise fail(error, 2) from None
+    except OSError as error:
+        raise fail(
+            f"{error.strerror or error}: {error.filename or 'the disk'}. Nothing of yours is lost.", 2
+        ) from None
+    except KeyboardInterrupt:
+        raise fail("Stopped. Nothing of yours is lost.", 130) from None
+
+
+@app.command()
+def start(
+    name: Annotated[str, typer.Argument(metavar="N", help="The step to begin: 3, step03 or routing.")],
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Where to make it; by default playground/.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Go on with your own code; only add what the lesson gives.")
+    ] = False,
+) -> None:
+    """Lay out the step before N, and what lesson N gives, for you to build step N in.
+
+    DIR becomes a git repository of its own, so `git diff` there shows what you wrote. A DIR that exists is
+    moved aside first, to DIR with the date and time in its name. Nothing you wrote is lost.
+    """
+    with learning():
+        from tutorial import playground
+        from tutorial.tasks import step_task
+
+        task = step_task(name)
+        if keep:
+            project = playground.find_playground(directory)
+            for file in playground.go_on(task, project):
+                typer.echo(f"Kept as you wrote it: {file}. The lesson has a new version: tutorial compare")
+        else:
+            set_up(task, directory or playground.DEFAULT)
+        typer.echo(f"The lesson: {task.readme}")
+        typer.echo(f"Check as you type: tutorial watch{f' {directory}' if directory else ''}")
+
+
+def set_up(task, directory: Path) -> None:
+    """Make a playground and say what was made, and where an earlier one now is."""
+    from tutorial import playground
+
+    aside = playground.start(task, directory)
+    if aside:
+        typer.echo(f"What was in {directory} is now in {aside}.")
+        if Path.cwd().is_relative_to(aside):
+            typer.echo(f"You are in it still. Go to the new one: cd {directory.absolute()}")
+    typer.echo(f"{directory} is ready for {task.title}, about {task.about['minutes']} minutes.")
+    if not (directory / ".git").exists():
+        typer.echo("It is no git repository of its own, because git is not to be had here.")
+
+
+@app.command()
+def exercise(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An exercise: `tutorial list` names them.")],
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Where to make it; by default playground/.")
+    ] = None,
+) -> None:
+    """Lay out the step that an exercise builds on, with the exercise's test, for you to solve it in.
+
+    A DIR that exists is moved aside first, as by `tutorial start`.
+    """
+    with learning():
+        from tutorial import playground
+        from tutorial.tasks import exercise_task
+
+        task = exercise_task(name)
+        set_up(task, directory or playground.DEFAULT)
+        typer.echo(f"The task: {task.readme}")
+        typer.echo(f"Check as you type: tutorial watch{f' {directory}' if directory else ''}")
+
+
+@app.command()
+def check(
+    name: NameArgument = None,
+    directory: DirectoryArgument = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Go on after the first requirement that is not met, and show all.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the full traceback too.")] = False,
+    only: Annotated[
+        str, typer.Option("-k", metavar="WORDS", help="Only requirements whose test's name has these words.")
+    ] = "",
+) -> None:
+    """Judge your code by a step's tests: what is done, and where to look for the first thing that is not.
+
+    Missing files, syntax and imports are looked at before any test runs. Then come the tests: what was
+    not met last time first, then the fast ones. They run on a copy of DIR with the course's own tests,
+    so nothing in DIR changes but the note of your progress.
+
+    Ends with 0 when all is done, with 1 when not yet, with 2 when it could not judge.
+    """
+    with learning():
+        from tutorial.learner import judge
+        from tutorial.playground import current_task, find_playground
+        from tutorial.showing import new_console
+
+        project = find_playground(directory)
+        task = current_task(project, name)
+        verdict = judge(new_console(), project, task, everything=everything, verbose=verbose, only=only)
+        if not verdict.good:
+            raise typer.Exit(1)
+
+
+@app.command()
+def watch(directory: DirectoryArgument = None) -> None:
+    """Check again whenever you save a file, and go on to the next step when one is done, until Ctrl-C.
+
+    What the saved file concerns is checked first. Your code stays as it is from step to step. Progress is
+    kept in DIR, so you can stop and come back.
+    """
+    with learning():
+        from tutorial.playground import find_playground
+        from tutorial.showing import new_console
+        from tutorial.watching import watch as watch_playground
+
+        try:
+            watch_playground(new_console(), find_playground(directory))
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
+
+
+@app.command()
+def hint(name: NameArgument = None, directory: DirectoryArgument = None) -> None:
+    """Give a hint for the first thing that is not right yet. Each call says more."""
+    with learning():
+        from tutorial.learner import next_hint
+        from tutorial.playground import State, current_task, find_playground
+
+        project = find_playground(directory)
+        typer.echo(next_hint(project, State.read(project), current_task(project, name)))
+
+
+@app.command()
+def compare(
+    name: NameArgument = None,
+    directory: DirectoryArgument = None,
+    only: Annotated[str, typer.Option("--only", metavar="FILE", help="Only this file.")] = "",
+) -> None:
+    """Show where your files differ from the solution's: side by side from 120 columns on.
+
+    Ends with 0 when they are the same, with 1 when not.
+    """
+    with learning():
+        from tutorial.playground import current_task, find_playground
+        from tutorial.showing import new_console, show_comparison
+        from tutorial.tasks import UnknownTask
+
+        project = find_playground(directory)
+        task = current_task(project, name)
+        if only and only not in task.solution:
+            raise UnknownTask(f"The solution of {task.title} has no file {only!r}. {task.nearest_file(only)}")
+        count = show_comparison(new_console(), task, project, only)
+        typer.echo(f"{count} files differ." if count != 1 else "1 file differs.")
+        if count:
+            raise typer.Exit(1)
+
+
+@app.command()
+def solve(
+    name: Annotated[str, typer.Argument(metavar="N", help="A step or an exercise.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file by its path in the project.")],
+    directory: DirectoryOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Take one file from the solution, after asking. Yours is kept beside it, with the date in its name."""
+    with learning():
+        from tutorial.playground import find_playground, refuse_course, take
+        from tutorial.tasks import UnknownTask, find_task
+
+        task = find_task(name)
+        project = find_playground(directory)
+        refuse_course(project)
+        if file not in task.solution:
+            raise UnknownTask(f"The solution of {task.title} has no file {file!r}. {task.nearest_file(file)}")
+        question = "Replace your" if (project / file).exists() else "Take"
+        if not yes and not typer.confirm(f"{question} {file} by the solution's?"):
+            raise typer.Exit(1)
+        aside = take(task, file, project)
+        typer.echo(f"{file} is now the solution's." + (f" Yours is kept as {aside.name}." if aside else ""))
+
+
+@app.command(name="list")
+def list_tasks(directory: DirectoryArgument = None) -> None:
+    """List the steps and exercises: how long each takes, how far you are, and where."""
+    with learning():
+        from tutorial.playground import State, WrongUse, find_playground
+        from tutorial.showing import new_console, show_list
+
+        try:
+            project = find_playground(directory)
+        except WrongUse:
+            if directory:
+                raise
+            project = None
+        show_list(new_console(), State.read(project) if project else State(), project)

@@ -311,6 +311,11 @@ class Site:
         self._processes.append(worker)
         return worker.start()
 
+    @property
+    def output(self) -> str:
+        """What its processes have printed, one after the other; not that of those which are closed."""
+        return "".join(process.output for process in self._processes if process._log.exists())
+
     def headers(self, origin: str, user: str | None = None) -> dict[str, str]:
         """Return the headers a browser would send: its Origin and, for a demo user, the session cookie."""
         cookie = {"Cookie": f"sessionid={self.sessions[user]}"} if user else {}
