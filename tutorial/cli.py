@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tutorial.broker import NoBroker
+from tutorial.doctor import doctor
 from tutorial.steps import UnknownStep, find_step, number
 
 app = typer.Typer(
@@ -354,3 +355,6 @@ def list_tasks(directory: DirectoryArgument = None) -> None:
                 raise
             project = None
         show_list(new_console(), State.read(project) if project else State(), project)
+
+
+app.command()(doctor)

@@ -45,7 +45,7 @@ def memberships():
 
 
 async def test_a_message_reaches_everyone_in_the_room(join):
-    """receive sends to the group; chat_message sends message and username to each browser."""
+    """What one person says reaches everybody in the room, with the name of who said it."""
     alice, bob = await join(), await join(username="bob")
     await alice.send_json_to({"message": "こんにちは!"})
     expected = {"message": "こんにちは!", "username": "alice"}
@@ -141,7 +141,7 @@ async def test_a_bad_frame_is_answered_and_the_socket_lives(join, frame, reason)
 
 
 async def test_a_binary_frame_is_answered_and_the_socket_lives(join):
-    """A binary frame gets an error too."""
+    """A binary frame is answered with {"error": …}, and the connection goes on."""
     alice = await join()
     await alice.send_to(bytes_data=b"\x00\xff")
     assert "error" in await alice.receive_json_from()
@@ -150,7 +150,7 @@ async def test_a_binary_frame_is_answered_and_the_socket_lives(join):
 
 
 async def test_the_longest_message_is_delivered_whole(join):
-    """4,096 bytes of UTF-8 are allowed."""
+    """A message of exactly 4,096 bytes of UTF-8 is delivered whole."""
     alice = await join()
     message = "字" * 1365 + "x"
     await alice.send_json_to({"message": message})
