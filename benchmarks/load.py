@@ -1,7 +1,7 @@
 """The load generator: sockets that send and count, in a process of their own.
 
-`Load` starts it and gives it orders. It is written on picows, whose frames are parsed in C, so that it is lighter
-than the servers it measures. Every answer has the share of one core that it used itself.
+`Load` starts it and gives it orders. It is written on picows, whose frames are parsed in C, so that it is
+lighter than the servers it measures. Every answer has the share of one core that it used itself.
 """
 
 import asyncio
@@ -243,8 +243,8 @@ class Load:
 
         Args:
             crowd: A name for the sockets to one server.
-            do: A method of `Crowd`, whose arguments are the options. The first `open` also takes `url`, in which
-                ROOM stands for the room, and `headers`.
+            do: A method of `Crowd`, whose arguments are the options. The first `open` also takes `url`, in
+                which ROOM stands for the room, and `headers`.
 
         Raises:
             LoadFailed: The process has ended.

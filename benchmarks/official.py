@@ -1,4 +1,4 @@
-"""The chat consumer of the Channels tutorial, in idea: its own words, the same calls, the settings it asks for."""
+"""The consumer of the Channels tutorial, in idea: the same calls in our words, the settings it asks for."""
 
 import json
 import os

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from tutorial.ports import free_port, port_problem
-from tutorial.processes import SERVERS, NotStarted, Process, Site
+from tutorial.processes import SERVERS, Process, Site
 from tutorial.steps import ROOT, find_step
 
 TUNED = ROOT / "exercises" / "tuned_consumer" / "solution"
@@ -34,7 +34,7 @@ class Peer:
         name: What it is called in the results.
         command: The words after `python`; `{port}` and `{broker}` are filled in.
         module: The package that must be installed for it.
-        code: Which project it serves: `step05`, `tuned` (step 5 with the exercise's solution over it) or `none`.
+        code: Which project it serves: `step05`, `tuned` (step 5 under the exercise's solution) or `none`.
         layer: The channel layer: core, pubsub, memory, or what the project's settings say if empty.
         login: Whether its sockets need a session cookie.
         swept: Whether it is also measured with other numbers of clients and rooms and other sizes.
@@ -103,8 +103,8 @@ class Running(Process):
         }
         super().__init__([sys.executable, *words], site.step, site.env | mine | (env or {}))
 
-    def start(self, timeout: float = 30) -> "Running":
-        """Start it and wait until its port takes connections.
+    def wait(self, timeout: float = 60) -> None:
+        """Wait until its port takes connections.
 
         Args:
             timeout: Seconds to wait.
@@ -112,9 +112,7 @@ class Running(Process):
         Raises:
             NotStarted: It did not.
         """
-        self.spawn()
         self._wait_for(self._listens, timeout, f"an open port {self.port}")
-        return self
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -170,5 +168,3 @@ def missing(peer: Peer, port: int) -> str | None:
 def choose_ports(first: int | None) -> list[int]:
     """Return a port for each peer: free ones, or in a row from `first` on."""
     return [first + number if first else free_port() for number in range(len(PEERS))]
-
-
