@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -20,16 +21,25 @@ def main() -> int:
     )
     parser.add_argument("--output", type=Path, help="where results and plots go, instead of into the course")
     parser.add_argument("--first-port", type=int, help="the port of the first server; the others follow")
+    parser.add_argument("--again", action="store_true", help="measure nothing; write the kept results again")
     options = parser.parse_args()
 
+    # Ended from outside, it ends what it has started, as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, 130)  # the table needs it
+    if options.again:
+        write(json.loads((ROOT / "benchmarks" / "results.json").read_text()), options.output)
+        return 0
     try:
         plan = measure.QUICK if options.quick else measure.FULL
         results = measure.run(plan, lambda line: console.print(line, markup=False), options.first_port)
     except NoBroker as error:
         console.print(str(error), markup=False)
         return 1
+    except KeyboardInterrupt:
+        console.print("Interrupted.")
+        return 130
     console.print(report.terminal(results))
     console.print(f"Measured in {results['seconds']:.0f} s.")
     if not results["servers"]:
@@ -51,7 +61,7 @@ def write(results: dict, directory: Path | None) -> None:
     for each in (data, pages):
         each.mkdir(parents=True, exist_ok=True)
     (data / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    (pages / "table.txt").write_text(report.markdown(results))
+    report.write_tables(results, pages)
     report.draw(results, pages)
     print(f"Results: {data / 'results.json'}\nPlots:   {pages}")
 

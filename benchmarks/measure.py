@@ -44,7 +44,7 @@ class Plan:
         sizes: The bytes of a message.
         posts: How many posts are published in a round, with and without the queue.
         tasks: How many tasks the worker is timed with.
-        all_peers: Whether every server is measured, or only the swept ones.
+        only: The names of the servers to measure; all of them if empty.
     """
 
     rounds: int = 5
@@ -57,7 +57,7 @@ class Plan:
     sizes: tuple[int, ...] = (16, 256, 4096)
     posts: int = 10
     tasks: int = 200
-    all_peers: bool = True
+    only: tuple[str, ...] = ()
 
 
 FULL = Plan()
@@ -72,7 +72,7 @@ QUICK = Plan(
     sizes=(16, 1024),
     posts=2,
     tasks=10,
-    all_peers=False,
+    only=tuple(peer.name for peer in PEERS if peer.swept),
 )
 
 
@@ -129,8 +129,8 @@ class Lab:
 
     def __init__(self, plan: Plan, say: Callable[[str], None], first_port: int | None = None):
         self.plan, self.say = plan, say
-        self.chosen = [peer for peer in PEERS if plan.all_peers or peer.swept]
-        self.ports = dict(zip(PEERS, peers.choose_ports(first_port), strict=True))
+        self.chosen = [peer for peer in PEERS if not plan.only or peer.name in plan.only]
+        self.ports = dict(zip(PEERS, peers.choose_ports(len(PEERS), first_port), strict=True))
         self.gaps: dict[str, str] = {}
         self.notes: list[str] = []
         self.running: dict[str, Running] = {}
@@ -294,6 +294,7 @@ def sweep_clients(lab: Lab) -> list[dict]:
     rows, empty, lines = [], {}, {}
     for running in lab.swept():
         empty[running.peer.name] = running.memory()
+    before = 0
     for count in lab.client_counts:
         for running in lab.swept():
             lines[running.peer.name] = lab.open(running, count)
@@ -307,10 +308,12 @@ def sweep_clients(lab: Lab) -> list[dict]:
                     "clients": count,
                     "held": lines[name]["open"],
                     "refused": lines[name]["refused"],
+                    "handshakes": (count - before) / lines[name]["seconds"],
                     "memory": (heavy[name] - empty[name]) / max(1, lines[name]["open"]),
                     **summary(samples),
                 }
             )
+        before = count
     for running in lab.swept():
         lab.close(running)
     return rows

@@ -165,6 +165,6 @@ def missing(peer: Peer, port: int) -> str | None:
     return None
 
 
-def choose_ports(first: int | None) -> list[int]:
-    """Return a port for each peer: free ones, or in a row from `first` on."""
-    return [first + number if first else free_port() for number in range(len(PEERS))]
+def choose_ports(count: int, first: int | None) -> list[int]:
+    """Return a port for each of `count` peers: free ones, or in a row from `first` on."""
+    return [first + number if first else free_port() for number in range(count)]

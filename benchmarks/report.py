@@ -100,36 +100,116 @@ def markdown(results: dict) -> str:
 
 
 def cost(results: dict, name: str) -> float | None:
-    """Return a server's microseconds per delivery in the comparison, or None if it was not measured."""
+    """Return a server's seconds of processor time per delivery, or None if it was not measured."""
     row = results["servers"].get(name)
-    return row and 1e6 * row["server_time"]["median"]
+    return row and row["server_time"]["median"]
 
 
-def figures(results: dict) -> dict[str, str]:
-    """Return the figures that the docs name in sentences, as text by the name of the substitution."""
-    document, fan_out, bound = (cost(results, name) for name in (DOCUMENT, FAN_OUT, BOUND))
-    most = max(
-        (row for row in results["clients"] if row["server"] == FAN_OUT), key=lambda row: row["clients"]
+def largest(results: dict, name: str) -> dict | None:
+    """Return a server's row with the most clients in the sweep, or None if it was not measured."""
+    chosen = [row for row in results["clients"] if row["server"] == name]
+    return max(chosen, key=lambda row: row["clients"], default=None)
+
+
+def gains(results: dict) -> str:
+    """Return as a table for the docs what each change buys, one after the other."""
+    steps = (
+        ("the stack of the Channels tutorial", DOCUMENT),
+        ("this course's step 5 under uvicorn", AS_IS),
+        ("and the pub/sub layer", FASTER_LAYER),
+        ("and local fan-out, the tuned consumer", FAN_OUT),
+        ("the limit", BOUND),
     )
-    queue = results["queue"]
-    return {
-        "load_document": f"{document:.0f} µs",
-        "load_layer": f"{cost(results, FASTER_LAYER):.0f} µs",
-        "load_step": f"{cost(results, AS_IS):.0f} µs",
-        "load_tuned": f"{fan_out:.1f} µs",
-        "load_limit": f"{bound:.1f} µs",
-        "load_gain": f"{document / fan_out:.0f}",
-        "load_distance": f"{fan_out / bound:.1f}",
-        "load_held": f"{most['held']:,}",
-        "load_memory": f"{most['memory'] / 1000:.0f} kB",
-        "load_with_queue": f"{1e3 * queue['publish']['with']['median']:.0f} ms",
-        "load_without_queue": f"{1e3 * queue['publish']['without']['median']:.0f} ms",
-        "load_enqueuing": f"{1e6 * queue['enqueuing']['median']:.0f} µs",
-        "load_tasks": f"{queue['task_rate']['median']:.0f}",
-        "load_million_memory": f"{1e6 * most['memory'] / 1e9:.0f} GB",
-        "load_million_cores": f"{1e6 / 60 * fan_out / 1e6 * 50:.1f}",
-        "load_million_cores_document": f"{1e6 / 60 * document / 1e6 * 50:.0f}",
+    lines = [
+        "| what serves | µs per delivery | of the first | of the limit |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    first, last = cost(results, DOCUMENT), cost(results, BOUND)
+    for what, name in steps:
+        if (each := cost(results, name)) is None:
+            lines.append(f"| {what} | not measured | – | – |")
+            continue
+        shares = [f"{100 * each / first:.0f} %" if first else "–", f"{each / last:.1f} ×" if last else "–"]
+        lines.append(f"| {what} | {1e6 * each:.1f} | {' | '.join(shares)} |")
+    return "\n".join(lines) + "\n"
+
+
+def sockets(results: dict) -> str:
+    """Return as a table for the docs what the swept servers held, and what a socket weighs and costs."""
+    lines = [
+        "| server | sockets held | refused | kB for an idle one | handshakes/s |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name in COLORS:
+        if row := largest(results, name):
+            memory = f"{row['memory'] / 1000:.0f}"
+            lines.append(
+                f"| {name} | {row['held']:,} | {row['refused']} | {memory} | {row['handshakes']:.0f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def queue(results: dict) -> str:
+    """Return as a table for the docs what the queue costs and buys."""
+    row = results["queue"]
+    publish = {
+        way: f"{1e3 * each['median']:.1f} ms ({1e3 * each['low']:.1f} to {1e3 * each['high']:.1f})"
+        for way, each in row["publish"].items()
     }
+    return (
+        "| what | measured |\n| --- | ---: |\n"
+        f"| publishing a post, mail in the request | {publish['without']} |\n"
+        f"| publishing a post, mail queued | {publish['with']} |\n"
+        f"| one `.delay()` | {1e6 * row['enqueuing']['median']:.0f} µs |\n"
+        f"| mails a second, a worker of {row['processes']} processes | {row['task_rate']['median']:.0f} |\n"
+    )
+
+
+def million(results: dict) -> str:
+    """Return as a table for the docs the arithmetic for a million sockets, from the measured figures."""
+    row, document = largest(results, FAN_OUT), cost(results, DOCUMENT)
+    if row is None or document is None:
+        return "There are no figures of the servers that this arithmetic needs.\n"
+    each, people, room, pause, process = cost(results, FAN_OUT), 1_000_000, 50, 600, 20_000
+    messages = people / pause
+    lines = (
+        ("messages a second", f"{people:,} / {pause}", f"{messages:,.0f}"),
+        ("deliveries a second", f"{messages:,.0f} × {room}", f"{messages * room:,.0f}"),
+        (
+            "cores to deliver them, tuned",
+            f"{messages * room:,.0f} × {1e6 * each:.1f} µs",
+            f"{messages * room * each:.1f}",
+        ),
+        (
+            "the same with the stack of the Channels tutorial",
+            f"{messages * room:,.0f} × {1e6 * document:.0f} µs",
+            f"{messages * room * document:.1f}",
+        ),
+        (
+            "cores for a ping to each socket every 5 s",
+            f"{people:,} / 5 × {1e6 * each:.1f} µs",
+            f"{people / 5 * each:.1f}",
+        ),
+        (
+            "memory for idle sockets",
+            f"{people:,} × {row['memory'] / 1000:.0f} kB",
+            f"{people * row['memory'] / 1e9:.0f} GB",
+        ),
+        ("processes", f"{people:,} / {process:,}", f"{people / process:.0f}"),
+        (
+            "time until all are back after a restart of everything",
+            f"{process:,} / {row['handshakes']:.0f} handshakes/s",
+            f"{process / row['handshakes']:.0f} s",
+        ),
+    )
+    body = "".join(f"| {what} | {how} | {value} |\n" for what, how, value in lines)
+    return f"| what | from | result |\n| --- | --- | ---: |\n{body}"
+
+
+def write_tables(results: dict, directory: Path) -> None:
+    """Write the tables that the docs include."""
+    for table in (markdown, gains, sockets, queue, million):
+        (directory / f"{table.__name__}.txt").write_text(table(results))
 
 
 def draw_costs(results: dict, path: Path) -> None:
