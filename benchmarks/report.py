@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from rich.table import Table
 
@@ -221,7 +220,9 @@ def draw_costs(results: dict, path: Path) -> None:
         [1e6 * (value["median"] - value["low"]) for value in values],
         [1e6 * (value["high"] - value["median"]) for value in values],
     ]
-    figure, axes = plt.subplots(figsize=(9.5, 0.42 * len(names) + 1.6), layout="constrained")
+    # Not pyplot, whose choice of a backend belongs to whoever imports this, such as a notebook.
+    figure = Figure(figsize=(9.5, 0.42 * len(names) + 1.6), layout="constrained")
+    axes = figure.subplots()
     colors = [COLORS[BOUND] if "limit" in name else COLORS[FAN_OUT] for name in names]
     axes.barh(names, medians, xerr=reach, color=colors, ecolor="#111827", capsize=3, height=0.66)
     right = max(1e6 * value["high"] for value in values)
@@ -246,7 +247,8 @@ def draw_sweep(results: dict, part: str, across: str, labels: dict[str, str], pa
         labels: The title and the label of the axis.
         path: Where the picture goes.
     """
-    figure, axes = plt.subplots(figsize=(8.5, 4.4), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.4), layout="constrained")
+    axes = figure.subplots()
     ends = []
     for name, color in COLORS.items():
         chosen = [row for row in results[part] if row["server"] == name]
@@ -275,16 +277,15 @@ def draw_sweep(results: dict, part: str, across: str, labels: dict[str, str], pa
     save(figure, path)
 
 
-def in_view(axes: plt.Axes, tick: float) -> bool:
+def in_view(axes: Axes, tick: float) -> bool:
     """Tell whether a value stands within the axes."""
     low, high = axes.get_ylim()
     return low <= tick <= high
 
 
-def save(figure: plt.Figure, path: Path) -> None:
-    """Write a picture without the time at which it was made, and forget it."""
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture without the time at which it was made."""
     figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
 
 
 def draw(results: dict, directory: Path) -> list[Path]:
@@ -298,7 +299,7 @@ def draw(results: dict, directory: Path) -> list[Path]:
         Their paths.
     """
     paths = [directory / f"load-{name}.svg" for name in ("costs", "clients", "rooms", "sizes")]
-    with plt.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):
         draw_costs(results, paths[0])
         for part, across, title, x, path in (
             ("clients", "clients", "A larger room", "clients in one room", paths[1]),
