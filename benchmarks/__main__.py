@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import measure, report
+from benchmarks.load import LoadFailed
 from tutorial.broker import NoBroker
 from tutorial.steps import ROOT
 
@@ -34,7 +35,7 @@ def main() -> int:
     try:
         plan = measure.QUICK if options.quick else measure.FULL
         results = measure.run(plan, lambda line: console.print(line, markup=False), options.first_port)
-    except NoBroker as error:
+    except (NoBroker, LoadFailed, measure.TooFewFiles) as error:
         console.print(str(error), markup=False)
         return 1
     except KeyboardInterrupt:

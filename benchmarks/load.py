@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from array import array
+from contextlib import suppress
 from statistics import quantiles
 
 from picows import WSListener, WSMsgType, ws_connect
@@ -23,6 +24,10 @@ MOST_MESSAGES_IN_FLIGHT = 40
 
 class LoadFailed(RuntimeError):
     """Raised when the load generator ended."""
+
+
+class NoSocket(RuntimeError):
+    """Raised when a server has refused or closed all sockets."""
 
 
 class Client(WSListener):
@@ -111,6 +116,8 @@ class Crowd:
             size: The bytes of a message's text.
             rate: Messages a second; as fast as they are delivered if 0.
         """
+        if not self.clients:
+            return {"failed": "no socket to it is open"}
         self.burst = Burst(self, size)
         processor, start = time.process_time(), time.perf_counter()
         try:
@@ -229,7 +236,8 @@ class Load:
         return self
 
     def __exit__(self, *exc_info) -> None:
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -248,11 +256,16 @@ class Load:
 
         Raises:
             LoadFailed: The process has ended.
+            NoSocket: The crowd has no open socket to send on.
         """
-        self._process.stdin.write(json.dumps({"crowd": crowd, "do": do} | options) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({"crowd": crowd, "do": do} | options) + "\n")
+            self._process.stdin.flush()
         if answer := self._process.stdout.readline():
-            return json.loads(answer)
+            result = json.loads(answer)
+            if "failed" in result:
+                raise NoSocket(result["failed"])
+            return result
         raise LoadFailed(f"The load generator has ended.\n{self._process.stderr.read()[-1000:]}")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import peers, publishing
-from benchmarks.load import Load, LoadFailed
+from benchmarks.load import Load, NoSocket
 from benchmarks.peers import PEERS, Running, processor_time
 from tutorial.broker import Broker
 from tutorial.processes import NotStarted
@@ -118,6 +118,10 @@ def fit(plan: Plan, allowed: int, swept: int) -> tuple[int, ...]:
     return tuple(count for count in plan.client_counts if count * swept + SPARE_FILES <= allowed)
 
 
+class TooFewFiles(RuntimeError):
+    """Raised when not even a small measurement can be made here; its text says what to do."""
+
+
 class Lab:
     """Servers that run side by side, a broker and a load generator.
 
@@ -159,6 +163,12 @@ class Lab:
         swept = sum(peer.swept for peer in self.chosen)
         wanted = max(self.plan.client_counts) * swept + SPARE_FILES
         self.allowed = allow_files(wanted)
+        least = max(len(self.chosen) * self.plan.clients, swept * self.plan.room_clients) + SPARE_FILES
+        if self.allowed < least:
+            raise TooFewFiles(
+                f"Open files: {self.allowed} are allowed here, and at least {least} are needed. "
+                f"Raise the limit with ulimit -n {wanted}, or ask who set it."
+            )
         counts = fit(self.plan, self.allowed, swept)
         if counts != self.plan.client_counts:
             last = f"stops at {counts[-1]} clients" if counts else "is left out"
@@ -219,13 +229,7 @@ class Lab:
             self.load.order(running.peer.name, "close")
 
     def burst(self, running: Running, size: int = 64, rate: float = 0, seconds: float | None = None) -> dict:
-        """Send messages to a server as fast as it delivers, or at a rate; return what that cost.
-
-        Raises:
-            NotStarted: The server has ended.
-        """
-        if not running.running:
-            raise NotStarted("it ended during the run")
+        """Send messages to a server as fast as it delivers, or at a rate; return what that cost."""
         server, broker = running.processor_time(), processor_time(self.broker_process)
         seconds = seconds or self.plan.seconds
         result = self.load.order(running.peer.name, "send", seconds=seconds, size=size, rate=rate)
@@ -239,6 +243,21 @@ class Lab:
             "server_share": server / result["seconds"],
         }
 
+    def each(self, servers: list[Running], do: Callable[[Running], object]) -> dict[str, object]:
+        """Do something with each server, and return the results by its name; one that fails is left out."""
+        results = {}
+        for running in servers:
+            name = running.peer.name
+            if name in self.gaps:
+                continue
+            try:
+                if not running.running:
+                    raise NotStarted("it ended during the run")
+                results[name] = do(running)
+            except (NotStarted, NoSocket, psutil.Error) as error:
+                self.leave_out(name, str(error).splitlines()[0][:200])
+        return results
+
     def rounds(self, servers: list[Running], do: Callable[[Running], dict]) -> dict[str, list[dict]]:
         """Do something with each server in turn, in every round; return the results by the server's name.
 
@@ -246,17 +265,10 @@ class Lab:
         """
         results: dict[str, list[dict]] = {running.peer.name: [] for running in servers}
         for number in range(self.plan.rounds):
-            for position in range(len(servers)):
-                running = servers[(position + number) % len(servers)]
-                name = running.peer.name
-                if name in self.gaps:
-                    continue
-                try:
-                    results[name].append(do(running))
-                except (NotStarted, LoadFailed, psutil.Error) as error:
-                    self.leave_out(name, str(error).splitlines()[0][:200])
-                    results.pop(name)
-        return results
+            turn = number % max(1, len(servers))
+            for name, result in self.each(servers[turn:] + servers[:turn], do).items():
+                results[name].append(result)
+        return {name: samples for name, samples in results.items() if name not in self.gaps}
 
 
 def summary(samples: list[dict]) -> dict[str, object]:
@@ -274,7 +286,8 @@ def summary(samples: list[dict]) -> dict[str, object]:
 def compare(lab: Lab) -> dict[str, dict]:
     """Measure every server with one room: the cost at full speed, the latency at twenty messages a second."""
     servers = list(lab.running.values())
-    for running in servers:
+
+    def prepare(running: Running) -> None:
         lab.open(running, lab.plan.clients)
         lab.burst(running, seconds=0.1)
 
@@ -283,6 +296,7 @@ def compare(lab: Lab) -> dict[str, dict]:
         calm = lab.burst(running, rate=20)
         return fast | {"p50": calm["p50"], "p99": calm["p99"], "lost": fast["lost"] + calm["lost"]}
 
+    lab.each(servers, prepare)
     results = lab.rounds(servers, measure)
     for running in servers:
         lab.close(running)
@@ -291,14 +305,11 @@ def compare(lab: Lab) -> dict[str, dict]:
 
 def sweep_clients(lab: Lab) -> list[dict]:
     """Measure the swept servers with ever more sockets in one room, and what an idle one weighs."""
-    rows, empty, lines = [], {}, {}
-    for running in lab.swept():
-        empty[running.peer.name] = running.memory()
-    before = 0
+    rows, before = [], 0
+    empty = lab.each(lab.swept(), Running.memory)
     for count in lab.client_counts:
-        for running in lab.swept():
-            lines[running.peer.name] = lab.open(running, count)
-        heavy = {running.peer.name: running.memory() for running in lab.swept()}
+        lines = lab.each(lab.swept(), lambda running, count=count: lab.open(running, count))
+        heavy = lab.each(lab.swept(), Running.memory)
         for name, samples in lab.rounds(
             lab.swept(), lambda running: lab.burst(running, seconds=lab.plan.sweep_seconds)
         ).items():
@@ -323,8 +334,7 @@ def sweep_rooms(lab: Lab) -> list[dict]:
     """Measure the swept servers with their sockets in ever more rooms."""
     rows = []
     for rooms in lab.plan.room_counts:
-        for running in lab.swept():
-            lab.open(running, lab.plan.room_clients, rooms)
+        lab.each(lab.swept(), lambda running, rooms=rooms: lab.open(running, lab.plan.room_clients, rooms))
         for name, samples in lab.rounds(
             lab.swept(), lambda running: lab.burst(running, seconds=lab.plan.sweep_seconds)
         ).items():
@@ -339,8 +349,7 @@ def sweep_rooms(lab: Lab) -> list[dict]:
 def sweep_sizes(lab: Lab) -> list[dict]:
     """Measure the swept servers with ever larger messages."""
     rows = []
-    for running in lab.swept():
-        lab.open(running, lab.plan.clients)
+    lab.each(lab.swept(), lambda running: lab.open(running, lab.plan.clients))
     for size in lab.plan.sizes:
 
         def measure(running: Running, size: int = size) -> dict:
@@ -365,6 +374,8 @@ def run(plan: Plan, say: Callable[[str], None] = print, first_port: int | None =
 
     Raises:
         tutorial.broker.NoBroker: No broker can be embedded here.
+        TooFewFiles: Not even a small measurement can be made here.
+        benchmarks.load.LoadFailed: The load generator ended.
     """
     start = time.monotonic()
     with Lab(plan, say, first_port) as lab:

@@ -110,6 +110,31 @@ def test_a_server_whose_package_is_missing_is_left_out(few_peers):
     assert not second.running
 
 
+def test_far_too_few_open_files_stop_the_run_at_once():
+    """Where not even the smallest room fits, one line says which limit to raise, and nothing is started."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick"],
+        cwd=ROOT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    [line] = done.stdout.splitlines()
+    assert line.startswith("Open files: 100 are allowed here, and at least 250 are needed.")
+    assert "ulimit -n 350" in line
+
+
+def test_a_load_generator_that_ends_is_said():
+    """When the load generator is killed, the next order says so instead of waiting."""
+    with load.Load() as generator:
+        generator._process.kill()
+        generator._process.wait()
+        with pytest.raises(load.LoadFailed, match="has ended"):
+            generator.order("x", "open", url="", headers={}, count=1, rooms=1)
+
+
 def test_a_server_that_does_not_start_is_left_out(few_peers, monkeypatch):
     """A server that ends at once is named with the last line it printed."""
 
