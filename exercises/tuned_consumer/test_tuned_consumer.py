@@ -152,15 +152,29 @@ async def test_with_the_last_socket_the_membership_ends(enter, room):
     assert first.heard == second.heard == []
 
 
-async def test_coming_and_going_at_once_leaves_nobody_deaf(enter, room):
-    """While others come and go, whoever has come in hears all that is said from then on."""
-    before = memberships()
-    for number in range(20):
-        going = await enter(room)
-        _, coming = await asyncio.gather(going.leave(), enter(room))
-        coming.say(f"{number}")
-        await until(lambda coming=coming, number=number: coming.heard == [f"{number}"])
-        await coming.leave()
+async def test_who_comes_while_the_last_one_goes_is_not_deaf(enter, room, monkeypatch):
+    """Whoever enters while the membership of an empty room ends hears all that is said from then on."""
+    before, layer = memberships(), get_channel_layer()
+    ending, may_end, discard = asyncio.Event(), asyncio.Event(), layer.group_discard
+
+    async def slow_discard(group, channel):
+        ending.set()
+        await may_end.wait()
+        await discard(group, channel)
+
+    going = await enter(room)
+    monkeypatch.setattr(layer, "group_discard", slow_discard, raising=False)
+    leaving = asyncio.create_task(going.leave())
+    async with asyncio.timeout(PATIENCE):
+        await ending.wait()
+    entering = asyncio.create_task(enter(room))
+    # Either it is in at once, or it waits for the end of the old membership.
+    await asyncio.wait([entering], timeout=1)
+    may_end.set()
+    coming, _ = await asyncio.gather(entering, leaving)
+    coming.say("hello")
+    await until(lambda: coming.heard == ["hello"])
+    await coming.leave()
     assert memberships() == before
 
 
