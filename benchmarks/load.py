@@ -13,7 +13,7 @@ from array import array
 from contextlib import suppress
 from statistics import quantiles
 
-from picows import WSListener, WSMsgType, ws_connect
+from picows import WSCloseCode, WSError, WSListener, WSMsgType, ws_connect
 
 HANDSHAKES = 50  # at a time
 PATIENCE = 15  # seconds until a delivery that has not come counts as lost
@@ -71,6 +71,7 @@ class Crowd:
         self.clients: set[Client] = set()
         self.burst: Burst | None = None
         self.refused = self.strays = 0
+        self.reason = ""
 
     async def open(self, count: int, rooms: int) -> dict:
         """Open sockets until there are `count`, dealt out evenly to `rooms`."""
@@ -90,19 +91,20 @@ class Crowd:
                         proxy=None,
                     )
                     self.clients.add(client)
-                except (OSError, TimeoutError, ValueError) as error:
+                except (OSError, TimeoutError, ValueError, WSError) as error:
                     self.refused += 1
                     self.reason = f"{type(error).__name__}: {error}"[:200]
 
         await asyncio.gather(*(enter(number) for number in range(before, count)))
         seconds = time.perf_counter() - start
-        return {"open": len(self.clients), "refused": self.refused, "seconds": seconds}
+        answer = {"open": len(self.clients), "refused": self.refused, "seconds": seconds}
+        return answer | {"reason": self.reason}
 
     async def close(self) -> dict:
         """Close all sockets."""
         clients = list(self.clients)
         for client in clients:
-            client.transport.send_close()
+            client.transport.send_close(WSCloseCode.OK)
             client.transport.disconnect()
         await asyncio.gather(*(client.transport.wait_disconnected() for client in clients))
         self.clients.clear()

@@ -210,10 +210,9 @@ class Lab:
         return [running for running in self.running.values() if running.peer.swept]
 
     def open(self, running: Running, clients: int, rooms: int = 1) -> dict:
-        """Open sockets to a server until there are `clients`."""
-        if running.peer.name not in self.crowded:
-            self.crowded.add(running.peer.name)
-        return self.load.order(
+        """Open sockets to a server until there are `clients`; say so if it refuses some."""
+        self.crowded.add(running.peer.name)
+        answer = self.load.order(
             running.peer.name,
             "open",
             url=running.url,
@@ -221,6 +220,10 @@ class Lab:
             count=clients,
             rooms=rooms,
         )
+        if answer["refused"]:
+            name, refused = running.peer.name, answer["refused"]
+            self.note(f"{name} has refused {refused} sockets on the way to {clients}: {answer['reason']}")
+        return answer
 
     def close(self, running: Running) -> None:
         """Close all sockets to a server."""
@@ -269,6 +272,17 @@ class Lab:
             for name, result in self.each(servers[turn:] + servers[:turn], do).items():
                 results[name].append(result)
         return {name: samples for name, samples in results.items() if name not in self.gaps}
+
+
+def settle(running: Running) -> None:
+    """Wait, at most ten seconds, until a server has nothing more to do: thousands of closes take it a while."""
+    deadline, before = time.monotonic() + 10, running.processor_time()
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        now = running.processor_time()
+        if now - before < 0.02:
+            return
+        before = now
 
 
 def summary(samples: list[dict]) -> dict[str, object]:
@@ -327,6 +341,7 @@ def sweep_clients(lab: Lab) -> list[dict]:
         before = count
     for running in lab.swept():
         lab.close(running)
+    lab.each(lab.swept(), settle)
     return rows
 
 

@@ -214,7 +214,6 @@ def test_the_kept_results_are_whole():
     assert results["order"] == [peer.name for peer in PEERS]
     assert set(results["servers"]) | set(results["gaps"]) == {peer.name for peer in PEERS}
     assert all(row["rounds"] >= 5 for row in results["servers"].values())
-    assert all(row["refused"] == 0 for row in results["clients"])
     assert set(results["machine"]) == {"cores", "system", "python", "packages", "date"}
     assert socket.gethostname() not in text
     assert getpass.getuser() not in text or getpass.getuser() in ("alice", "bob")
