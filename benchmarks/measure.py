@@ -275,7 +275,7 @@ class Lab:
 
 
 def settle(running: Running) -> None:
-    """Wait, at most ten seconds, until a server has nothing more to do: thousands of closes take it a while."""
+    """Wait, at most ten seconds, until a server has nothing more to do; a thousand closes take it a while."""
     deadline, before = time.monotonic() + 10, running.processor_time()
     while time.monotonic() < deadline:
         time.sleep(0.2)
