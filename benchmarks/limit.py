@@ -1,0 +1,44 @@
+"""The limit: what sending costs when nothing else is done. No Django, no login, no check of the input.
+
+Run as `python -m benchmarks.limit PORT [BROKER]`. With a broker, messages go round through its pub/sub.
+"""
+
+import asyncio
+import sys
+
+import redis.asyncio
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+
+rooms: dict[str, set[ServerConnection]] = {}
+
+
+async def main(port: int, broker_url: str | None) -> None:
+    """Serve until the process is ended."""
+    broker = redis.asyncio.Redis.from_url(broker_url) if broker_url else None
+
+    async def relay() -> None:
+        async with broker.pubsub() as pubsub:
+            await pubsub.psubscribe("/ws/chat/*")
+            async for event in pubsub.listen():
+                if event["type"] == "pmessage":
+                    broadcast(rooms.get(event["channel"].decode(), ()), event["data"], text=True)
+
+    async def chat(socket: ServerConnection) -> None:
+        path = socket.request.path
+        room = rooms.setdefault(path, set())
+        room.add(socket)
+        try:
+            async for frame in socket:
+                if broker:
+                    await broker.publish(path, frame)
+                else:
+                    broadcast(room, frame)
+        finally:
+            room.discard(socket)
+
+    async with serve(chat, "127.0.0.1", port, compression=None, max_size=65536):
+        await (relay() if broker else asyncio.get_running_loop().create_future())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), *(sys.argv[2:] or [None])))
