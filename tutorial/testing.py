@@ -16,7 +16,7 @@ from tutorial.steps import ROOT, all_steps
 
 TESTS = ROOT / "tests"
 # Suites that provoke faults and mistakes by the hundred: `tutorial test --long` runs them.
-LONG = {"exercises", "faults", "mutations", "symptoms"}
+LONG = {"exercises", "mutations"}
 # More than two cores need, because the tests often wait for a process or a deadline.
 LANES = 3
 # pytest's exit code when nothing was collected or selected.

@@ -12,7 +12,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = os.environ.get("DEBUG", "1") == "1"
 SECRET_KEY = os.environ.get("SECRET_KEY", "for-development-only" if DEBUG else "")
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "").split()
-if not DEBUG and not (SECRET_KEY and ALLOWED_HOSTS):
+if not DEBUG and (not SECRET_KEY or not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS):
     raise ImproperlyConfigured(
         "Without DEBUG=1, set SECRET_KEY, and ALLOWED_HOSTS to host names with spaces between."
     )
@@ -90,7 +90,7 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
         "CONFIG": {
-            # One retry at once: after a restart of the broker, the connections in the pool are dead.
+            # One retry at once: the connection from the pool may have died with the broker.
             "hosts": [{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}],
             # Messages that may wait for one process. The default, 100, is too few for a crowd.
             "capacity": 1000,
@@ -137,10 +137,14 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # Look for such tasks every 2 s; with the defaults it is every 100 s.
     "unacked_restore_interval": 2,
     "unacked_restore_throttle": 1,
+    # Who looks keeps the others from looking for so long. The default, 300 s, would outlast its death.
+    "unacked_mutex_expire": 5,
 }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0}
-CELERY_TASK_SOFT_TIME_LIMIT = 30
+# The first limit raises in the task, the second kills its process.
+CELERY_TASK_SOFT_TIME_LIMIT = 3 * EMAIL_TIMEOUT
+CELERY_TASK_TIME_LIMIT = 4 * EMAIL_TIMEOUT
 # Reserve no more tasks than are worked on: a reserved task's visibility timeout runs already.
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 
