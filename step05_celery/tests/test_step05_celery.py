@@ -215,7 +215,8 @@ def test_a_mail_survives_the_death_of_the_process_that_sends_it(site, mail, work
         if any(connection.raddr[1:] == (mail.port,) for connection in child.net_connections()):
             child.kill()
     mail.stall.set()
-    wait_until(lambda: mail.attempts >= 2, what="the task's second run")
+    # A worker looks for dead children every 5 s.
+    wait_until(lambda: mail.attempts >= 2, what="the task's second run", timeout=20)
     assert NOTICE in texts(mail.wait_for(1))
 
 

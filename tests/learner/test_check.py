@@ -236,9 +236,9 @@ def test_the_first_problem_says_all_a_learner_needs(tutorial, project):
     done = tutorial("check", 2, directory, "-k", f"{FEW} or another_room or longest")
     assert done.exit_code == 1
     lines = done.output.splitlines()
-    assert any(line.startswith("✗ receive sends to the group") for line in lines)
+    assert any(line.startswith("✗ What one person says reaches everybody") for line in lines)
     assert any(line.startswith("· Each room has a group of its own") for line in lines)
-    [head] = [line for line in lines if line.startswith("chat/consumers.py: receive sends to the group")]
+    [head] = [line for line in lines if line.startswith("chat/consumers.py: What one person says reaches")]
     assert lines.index(head) > 3
     assert "No handler for message type chat_msg" in done.output
     assert "docs/symptoms.md#s15" in done.output

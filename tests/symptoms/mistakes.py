@@ -265,6 +265,9 @@ class Chat:
         """Serve the project with runserver and talk to it."""
         server = project.server()
         told = self.talk(project, server)
+        if "HTTP 404" in told:
+            # Django's own server logs a request after it has answered.
+            server.wait_for_output('" 404')
         server.stop()
         return told + server.output
 

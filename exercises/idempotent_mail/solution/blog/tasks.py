@@ -30,7 +30,7 @@ def is_final(error):
     acks_on_timeout=False,
     # Each death costs one of the tries, so that a mail that kills its process is given up in the end.
     retry_on_worker_lost=True,
-    default_retry_delay=5,
+    default_retry_delay=1,
     # Tried again after up to 1, 2, 4 … 60 s. Every error of smtplib or a socket is an OSError.
     autoretry_for=(OSError, RedisError, SoftTimeLimitExceeded),
     retry_backoff=True,

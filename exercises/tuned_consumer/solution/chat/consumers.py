@@ -91,7 +91,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def send(self, *args, **kwargs):
         """Send a frame, unless the browser is gone."""
-        # daphne raises a RuntimeError then, uvicorn an OSError; disconnect() would never be called.
+        # daphne raises a RuntimeError then, uvicorn an OSError.
         with suppress(OSError, RuntimeError):
             await super().send(*args, **kwargs)
 
