@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
+from tutorial.lessons import front_matter
 from tutorial.steps import ROOT, UnknownStep, all_steps, find_step, number
 
 EXERCISES = ROOT / "exercises"
@@ -54,11 +53,6 @@ def project_files(directory: Path) -> dict[str, Path]:
         if path.is_file() and not passed_over:
             found["/".join(parts)] = path
     return found
-
-
-def front_matter(readme: Path) -> dict:
-    """Return what a README says about itself between its first two lines of dashes."""
-    return yaml.safe_load(readme.read_text(encoding="utf-8").split("---\n")[1])
 
 
 def requirements(test_file: Path) -> list[Requirement]:

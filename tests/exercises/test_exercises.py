@@ -11,8 +11,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import yaml
 
+from tutorial.lessons import front_matter
 from tutorial.steps import ROOT, find_step
 
 EXERCISES = sorted(path.parent for path in (ROOT / "exercises").glob("*/README.md"))
@@ -28,16 +28,11 @@ class Run:
     outcomes: list[tuple[str, str]]
 
 
-def front_matter(exercise: Path) -> dict:
-    """Return what stands between the two lines of dashes at the top of an exercise's README."""
-    return yaml.safe_load((exercise / "README.md").read_text().split("---\n")[1])
-
-
 def lay_out(exercise: Path, directory: Path, solved: bool) -> Path:
     """Copy the exercise's step, lay its test over it and, if wanted, its solution."""
     copy = directory / f"{exercise.name}-{'solved' if solved else 'unsolved'}"
     ignored = shutil.ignore_patterns("__pycache__", "db.sqlite3*", ".pytest_cache")
-    shutil.copytree(find_step(front_matter(exercise)["step"]), copy, ignore=ignored)
+    shutil.copytree(find_step(front_matter(exercise / "README.md")["step"]), copy, ignore=ignored)
     shutil.copy(exercise / f"test_{exercise.name}.py", copy / "tests")
     if solved:
         shutil.copytree(exercise / "solution", copy, ignore=ignored, dirs_exist_ok=True)
@@ -75,7 +70,7 @@ def selection(exercise: Path) -> tuple[str, ...]:
 
     The README's front matter names these as `concerns`: modules, and an expression that selects their tests.
     """
-    concerned = front_matter(exercise).get("concerns", {})
+    concerned = front_matter(exercise / "README.md").get("concerns", {})
     files = [f"tests/{name}.py" for name in (f"test_{exercise.name}", *concerned)]
     chosen = [
         f"test_{exercise.name}",
@@ -141,7 +136,7 @@ def test_it_passes_solved(runs, exercise):
 def test_its_readme_has_what_the_command_needs(exercise):
     """The README says on which step the exercise builds and how long it takes, and has graded hints."""
     text = (exercise / "README.md").read_text()
-    front = front_matter(exercise)
+    front = front_matter(exercise / "README.md")
     assert find_step(front["step"]).name == front["step"]
     assert 5 <= front["minutes"] <= 120
     assert all((find_step(front["step"]) / f"tests/{name}.py").exists() for name in front.get("concerns", {}))
@@ -155,7 +150,7 @@ def test_its_readme_has_what_the_command_needs(exercise):
 @each
 def test_its_solution_is_readable(exercise):
     """A solution has files of a screen or two, unlike the step's, and its settings only add to them."""
-    step = find_step(front_matter(exercise)["step"])
+    step = find_step(front_matter(exercise / "README.md")["step"])
     for path in (
         path for path in (exercise / "solution").rglob("*") if path.suffix in (".py", ".js", ".html")
     ):
