@@ -234,7 +234,7 @@ MISTAKES = [
             "no acks_late",
             "    acks_late=True,\n    reject_on_worker_lost=True,\n",
             "",
-            "death_of_the_process",
+            "death_of_the_whole",
         ),
         ("nothing is tried again", "    autoretry_for=(OSError, SoftTimeLimitExceeded),\n", "", "busy"),
         ("get() for a user who is gone", ".filter(id=user_id).first()", ".get(id=user_id)", "gone"),
