@@ -5,7 +5,6 @@ one is not, and with 2 when it cannot run here.
 """
 
 import argparse
-import importlib
 import os
 import resource
 import signal
@@ -40,18 +39,11 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def all_figures() -> dict[str, Callable]:
-    """Return the figures of both halves by name, as far as they are here."""
-    from tests.faults import websocket_figures
+    """Return the figures of both halves by name."""
+    # Here, so that what cannot run is said before their packages are loaded.
+    from tests.faults import celery_figures, websocket_figures
 
-    figures = list(websocket_figures.FIGURES)
-    try:
-        celery_figures = importlib.import_module("tests.faults.celery_figures")
-    except ModuleNotFoundError as error:
-        if error.name != "tests.faults.celery_figures":
-            raise
-    else:
-        figures += celery_figures.FIGURES
-    return {figure.__name__: figure for figure in figures}
+    return {figure.__name__: figure for figure in websocket_figures.FIGURES + celery_figures.FIGURES}
 
 
 def raise_descriptor_limit() -> None:
