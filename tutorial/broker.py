@@ -20,6 +20,12 @@ NOT_EMBEDDABLE = (
     "Start one with `docker compose up -d broker` (on Windows, or inside WSL) or set REDIS_URL."
 )
 
+CANNOT_EXECUTE = (
+    "The embedded broker cannot be run here. Start one with `docker compose up -d broker` or set REDIS_URL."
+)
+# Seconds to try again for, while the system refuses to run the program.
+REFUSED = 2
+
 
 class NoBroker(RuntimeError):
     """Raised when no broker can be reached or started; its text says what to do."""
@@ -83,7 +89,8 @@ class Broker:
             timeout: Seconds to wait.
 
         Raises:
-            NoBroker: It ended or did not answer in time; the text has the end of its log.
+            NoBroker: It cannot be run, ended or did not answer in time; the text has the system's reason or
+                the end of its log.
         """
         settings = {
             "bind": "127.0.0.1",
@@ -95,14 +102,24 @@ class Broker:
             "logfile": self.data / "broker.log",
         }
         options = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
-        self.process = subprocess.Popen(  # noqa: S603
-            [self._binary, *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + timeout
+        started = time.monotonic()
+        while True:
+            try:
+                self.process = subprocess.Popen(  # noqa: S603
+                    [self._binary, *options],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+                break
+            except OSError as error:
+                # A machine short of memory or processes may refuse for a moment.
+                if time.monotonic() - started > REFUSED:
+                    self.stop()
+                    raise NoBroker(f"{CANNOT_EXECUTE} ({error})") from error
+                time.sleep(0.1)
+        deadline = started + timeout
         while self.process.poll() is None and time.monotonic() < deadline:
             if answers(self.url):
                 return self
@@ -110,6 +127,7 @@ class Broker:
         self.kill()
         log = self.data / "broker.log"
         tail = log.read_text().splitlines()[-3:] if log.exists() else []
+        self.stop()
         raise NoBroker(f"The embedded broker did not start on port {self.port}. " + " ".join(tail))
 
     def stop(self) -> None:
