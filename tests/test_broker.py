@@ -22,8 +22,8 @@ def program(tmp_path, monkeypatch):
 
 
 def test_a_program_that_may_not_be_run(program, tmp_path, monkeypatch):
-    """Where the system refuses to run the broker, its reason and the way out are told, and nothing is left."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    """Where the system refuses to run the broker, its reason and the way out are told; nothing is left."""
+    monkeypatch.setattr(tempfile, "tempdir", tmp_path.as_posix())
     program.chmod(0o644)
     with pytest.raises(broker.NoBroker, match=r"docker compose up.*Permission denied"):
         broker.Broker().start()

@@ -1,23 +1,19 @@
 """The chat's WebSocket side. Every open socket has a ChatConsumer of its own."""
 
-import asyncio
 import hashlib
 import json
 import logging
-from collections import deque
 from contextlib import suppress
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import get_channel_layer
 
-from chat.rooms import Room
+from chat.rooms import RoomMember
 
 logger = logging.getLogger(__name__)
 
 MAX_ROOM_NAME = 100  # characters
 MAX_MESSAGE = 4096  # bytes of UTF-8
-MAX_UNSENT = 100  # frames that wait for a slow browser
-TRY_AGAIN_LATER = 1013  # a close code
 
 
 def read_message(text_data):
@@ -34,27 +30,7 @@ def read_message(text_data):
     return message
 
 
-class ChatConsumer(AsyncWebsocketConsumer):
-    # No channel of its own: the room has one for all its sockets in this process.
-    channel_layer_alias = None
-    room = None
-
-    async def __call__(self, scope, receive, send):
-        """Called by the server for every connection. However it ends, the socket leaves its room."""
-        try:
-            await super().__call__(scope, receive, scope.get("server_send", send))
-        finally:
-            if self.room:
-                await self.room.leave(self)
-
-    async def dispatch(self, event):
-        """Called for every event. Channels first closes old database connections, in a thread."""
-        if event["type"] == "websocket.receive":
-            # receive() uses no database, and the way into the thread and back costs more than all else here.
-            await self.websocket_receive(event)
-        else:
-            await super().dispatch(event)
-
+class ChatConsumer(RoomMember):
     async def connect(self):
         """Called when a browser opens the socket."""
         self.room_name = self.scope["url_route"]["kwargs"]["room_name"]
@@ -66,11 +42,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if not self.scope["user"].is_authenticated:
             await self.close()
             return
-        # What the room says before the socket is open waits, as if something were being sent.
-        self.unsent, self.sending = deque(), True
-        await Room.enter(self.room_group, self)
-        await self.accept()
-        await self.send_unsent()
+        await self.enter(self.room_group)
 
     async def receive(self, text_data=None, bytes_data=None):
         """Called for every frame from the browser."""
@@ -94,30 +66,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
         # daphne raises a RuntimeError then, uvicorn an OSError.
         with suppress(OSError, RuntimeError):
             await super().send(*args, **kwargs)
-
-    def hear(self, event):
-        """Called by the room for every frame. Does not wait: a slow browser must not hold up the others."""
-        self.unsent.append(event)
-        if not self.sending:
-            self.sending = asyncio.create_task(self.send_unsent())
-        elif len(self.unsent) > MAX_UNSENT:
-            self.give_up()
-
-    async def send_unsent(self):
-        """Send what waits, in order. What fails here is this socket's own trouble."""
-        try:
-            while self.unsent:
-                await self.base_send(self.unsent.popleft())
-        except Exception:
-            logger.info("A frame could not be sent", exc_info=True)
-        finally:
-            self.sending = None
-
-    def give_up(self):
-        """Leave the room, and close the socket once it takes a frame again. The browser reconnects."""
-        self.room.members.discard(self)
-        self.unsent.clear()
-        self.hear({"type": "websocket.close", "code": TRY_AGAIN_LATER})
 
 
 class UnknownPathConsumer(AsyncWebsocketConsumer):

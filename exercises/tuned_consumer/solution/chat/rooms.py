@@ -1,72 +1,108 @@
-"""The rooms of this process. All sockets of a room share one membership in the channel layer."""
+"""What makes a crowd cheap: the sockets of a room in this process share one membership in its group."""
 
 import asyncio
 import json
 import logging
+from collections import deque
+from contextlib import suppress
+from weakref import WeakValueDictionary
 
+from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import get_channel_layer
 
 logger = logging.getLogger(__name__)
 
+MAX_UNSENT = 100  # frames that wait for a slow browser
+TRY_AGAIN_LATER = {"type": "websocket.close", "code": 1013}
+
 
 class Room:
-    """A room's sockets in this process, and the task that hears the group for all of them."""
-
-    open = {}
+    """The sockets in a room, and the task that hears its group for all of them."""
 
     def __init__(self, group):
-        self.group, self.members = group, set()
-        self.joined = asyncio.get_running_loop().create_future()
-        self.task = asyncio.create_task(self.run())
+        self.group, self.members, self.lock = group, set(), asyncio.Lock()
 
-    @classmethod
-    async def enter(cls, group, member):
-        """Take a socket in; return once it will hear all that is sent to the group from now on."""
-        if group not in cls.open:
-            cls.open[group] = cls(group)
-        room = member.room = cls.open[group]
-        room.members.add(member)
-        await asyncio.wait([room.task, room.joined], return_when=asyncio.FIRST_COMPLETED)
-        if not room.joined.done():
-            raise ConnectionError("The channel layer does not answer.")
+    async def enter(self, member):
+        """Take a socket in. It hears all that is sent to the group from now on."""
+        async with self.lock:
+            if not self.members:
+                channel = await get_channel_layer().new_channel()
+                self.hearing = asyncio.create_task(self.hear(channel))
+                try:
+                    await get_channel_layer().group_add(self.group, channel)
+                except BaseException:
+                    self.hearing.cancel()
+                    raise
+            self.members.add(member)
 
     async def leave(self, member):
         """Let a socket go. With the last one, the membership ends."""
-        self.members.discard(member)
-        if not self.members:
-            self.forget()
-            self.task.cancel()
-            await asyncio.wait([self.task])
+        async with self.lock:
+            self.members.discard(member)
+            if not self.members:
+                self.hearing.cancel()
+                await asyncio.wait([self.hearing])
 
-    def forget(self):
-        """Make way for a new room of this name."""
-        if self.open.get(self.group) is self:
-            del self.open[self.group]
-
-    async def run(self):
-        """Hear the group. If that fails nobody may stay behind deaf: the sockets close, and reconnect."""
+    async def hear(self, channel):
+        """Pass on what is sent to the group. If that fails nobody stays behind deaf: the sockets close."""
         try:
-            await self.hear()
-        except Exception:
-            logger.exception("The group %s cannot be heard any more", self.group)
-            self.forget()
-            if self.joined.done():
-                for member in tuple(self.members):
-                    member.give_up()
-
-    async def hear(self):
-        layer = get_channel_layer()
-        channel = await layer.new_channel()
-        try:
-            await layer.group_add(self.group, channel)
-            self.joined.set_result(True)
             while True:
-                event = await layer.receive(channel)
+                event = await get_channel_layer().receive(channel)
                 # Encoded once, not once for every socket.
                 text = json.dumps({"message": event["message"], "username": event["username"]})
-                for member in tuple(self.members):
+                for member in self.members:
                     member.hear({"type": "websocket.send", "text": text})
                 # Let them send: what has arrived already is received without waiting.
                 await asyncio.sleep(0)
+        except Exception:
+            logger.exception("The group %s cannot be heard any more", self.group)
+            while self.members:
+                self.members.pop().hear(TRY_AGAIN_LATER)
         finally:
-            await layer.group_discard(self.group, channel)
+            await get_channel_layer().group_discard(self.group, channel)
+
+
+class RoomMember(AsyncWebsocketConsumer):
+    """A consumer without a channel of its own: its room has one."""
+
+    channel_layer_alias = None
+    rooms, room = WeakValueDictionary(), None
+
+    async def __call__(self, scope, receive, send):
+        """Called by the server for every connection. However it ends, the socket leaves its room."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self.room:
+                await self.room.leave(self)
+
+    async def dispatch(self, event):
+        """Called for every event. Channels closes old database connections first; a frame needs none here."""
+        if event["type"] == "websocket.receive":
+            await self.websocket_receive(event)
+        else:
+            await super().dispatch(event)
+
+    async def enter(self, group):
+        """Enter a room and open the socket. What the room says before it is open waits."""
+        self.unsent, self.sending = deque(), asyncio.Future()
+        room = self.rooms.setdefault(group, Room(group))
+        await room.enter(self)
+        self.room = room
+        await self.accept()
+        self.sending = asyncio.create_task(self.send_unsent())
+
+    def hear(self, frame):
+        """Called by the room for every frame. Does not wait: a slow browser must not hold up the others."""
+        self.unsent.append(frame)
+        if len(self.unsent) > MAX_UNSENT:
+            # Close it as soon as it takes a frame again. It will reconnect.
+            self.unsent = deque([TRY_AGAIN_LATER])
+        if self.sending.done():
+            self.sending = asyncio.create_task(self.send_unsent())
+
+    async def send_unsent(self):
+        """Send what waits, in order."""
+        with suppress(OSError, RuntimeError):  # The browser is gone.
+            while self.unsent:
+                await self.base_send(self.unsent.popleft())
