@@ -240,6 +240,27 @@ async def test_a_consumer_that_fails_leaves_its_room(enter, room, monkeypatch):
     assert memberships() == before
 
 
+@pytest.mark.parametrize("step", ["new_channel", "group_add"])
+async def test_a_room_that_cannot_be_heard_is_not_kept_open(enter, room, monkeypatch, step):
+    """When the channel layer fails, all who enter then are closed or refused, and the next are not deaf."""
+    layer = get_channel_layer()
+
+    async def refuse(*args):
+        await asyncio.sleep(0.1)
+        raise ConnectionError("no broker")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(layer, step, refuse, raising=False)
+        early = [Browser(room) for _ in range(3)]
+        await until(lambda: all(browser.codes or browser.task.done() for browser in early))
+    for browser in early:
+        await browser.leave()
+    alice, bob = await enter(room), await enter(room, "bob")
+    alice.say("hello")
+    await until(lambda: alice.heard == bob.heard == ["hello"])
+    assert not any(browser.heard for browser in early)
+
+
 async def test_a_room_in_two_processes(servers, room):
     """Sockets on two servers hear each message once, in the order in which it was sent."""
     one, other = servers

@@ -1,4 +1,4 @@
-"""What makes a crowd cheap: the sockets of a room in this process share one membership in its group."""
+"""What makes a crowd cheap: all sockets of a room in this process share one membership in its group."""
 
 import asyncio
 import json
@@ -20,34 +20,32 @@ class Room:
     """The sockets in a room, and the task that hears its group for all of them."""
 
     def __init__(self, group):
-        self.group, self.members, self.lock = group, set(), asyncio.Lock()
+        self.group, self.members = group, set()
 
     async def enter(self, member):
-        """Take a socket in. It hears all that is sent to the group from now on."""
-        async with self.lock:
-            if not self.members:
-                channel = await get_channel_layer().new_channel()
-                self.hearing = asyncio.create_task(self.hear(channel))
-                try:
-                    await get_channel_layer().group_add(self.group, channel)
-                except BaseException:
-                    self.hearing.cancel()
-                    raise
-            self.members.add(member)
+        """Take a socket in; return once it will hear all that is sent to the group from now on."""
+        if not self.members:
+            self.joined = asyncio.Future()
+            self.hearing = asyncio.create_task(self.hear(self.joined))
+        self.members.add(member)
+        await asyncio.wait([self.joined, self.hearing], return_when=asyncio.FIRST_COMPLETED)
 
     async def leave(self, member):
         """Let a socket go. With the last one, the membership ends."""
-        async with self.lock:
-            self.members.discard(member)
-            if not self.members:
-                self.hearing.cancel()
-                await asyncio.wait([self.hearing])
+        self.members.discard(member)
+        if not self.members:
+            self.hearing.cancel()
+            await asyncio.wait([self.hearing])
 
-    async def hear(self, channel):
+    async def hear(self, joined):
         """Pass on what is sent to the group. If that fails nobody stays behind deaf: the sockets close."""
+        layer, channel = get_channel_layer(), None
         try:
+            channel = await layer.new_channel()
+            await layer.group_add(self.group, channel)
+            joined.set_result(True)
             while True:
-                event = await get_channel_layer().receive(channel)
+                event = await layer.receive(channel)
                 # Encoded once, not once for every socket.
                 text = json.dumps({"message": event["message"], "username": event["username"]})
                 for member in self.members:
@@ -55,11 +53,11 @@ class Room:
                 # Let them send: what has arrived already is received without waiting.
                 await asyncio.sleep(0)
         except Exception:
-            logger.exception("The group %s cannot be heard any more", self.group)
+            logger.exception("The group %s cannot be heard", self.group)
             while self.members:
                 self.members.pop().hear(TRY_AGAIN_LATER)
         finally:
-            await get_channel_layer().group_discard(self.group, channel)
+            await layer.group_discard(self.group, channel)
 
 
 class RoomMember(AsyncWebsocketConsumer):
@@ -71,7 +69,7 @@ class RoomMember(AsyncWebsocketConsumer):
     async def __call__(self, scope, receive, send):
         """Called by the server for every connection. However it ends, the socket leaves its room."""
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, scope.get("server_send", send))
         finally:
             if self.room:
                 await self.room.leave(self)
@@ -86,9 +84,8 @@ class RoomMember(AsyncWebsocketConsumer):
     async def enter(self, group):
         """Enter a room and open the socket. What the room says before it is open waits."""
         self.unsent, self.sending = deque(), asyncio.Future()
-        room = self.rooms.setdefault(group, Room(group))
-        await room.enter(self)
-        self.room = room
+        self.room = self.rooms.setdefault(group, Room(group))
+        await self.room.enter(self)
         await self.accept()
         self.sending = asyncio.create_task(self.send_unsent())
 
@@ -96,7 +93,7 @@ class RoomMember(AsyncWebsocketConsumer):
         """Called by the room for every frame. Does not wait: a slow browser must not hold up the others."""
         self.unsent.append(frame)
         if len(self.unsent) > MAX_UNSENT:
-            # Close it as soon as it takes a frame again. It will reconnect.
+            # It is closed as soon as it takes a frame again, and will reconnect.
             self.unsent = deque([TRY_AGAIN_LATER])
         if self.sending.done():
             self.sending = asyncio.create_task(self.send_unsent())
