@@ -64,7 +64,15 @@ class Client(WSListener):
 
 
 class Crowd:
-    """All sockets to one server."""
+    """All sockets to one server.
+
+    Args:
+        url: The address of a room, with ROOM for its name.
+        headers: More headers for the handshake.
+
+    Attributes:
+        strays: Deliveries while this crowd was silent; of another server's messages, or too late.
+    """
 
     def __init__(self, url: str, headers: dict[str, str]):
         self.url, self.headers = url, headers
@@ -133,6 +141,7 @@ class Crowd:
             "messages": burst.sent,
             "deliveries": len(late),
             "lost": burst.expected - len(late),
+            "strays": self.strays,
             "seconds": elapsed,
             "p50": cuts[49],
             "p99": cuts[98],

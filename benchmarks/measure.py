@@ -293,6 +293,7 @@ def summary(samples: list[dict]) -> dict[str, object]:
         "rounds": len(samples),
         "deliveries": sum(sample["deliveries"] for sample in samples),
         "lost": sum(sample["lost"] for sample in samples),
+        "strays": max(sample["strays"] for sample in samples),
         "load_too_busy": statistics.median(sample["load_share"] for sample in samples) > TOO_BUSY,
     }
 

@@ -93,7 +93,8 @@ class Running(Process):
 
     def __init__(self, peer: Peer, site: Site, port: int, env: dict[str, str] | None = None):
         self.peer, self.port = peer, port
-        self.url = f"ws://127.0.0.1:{port}/ws/chat/ROOM/"
+        # Rooms of its own: all servers share the broker, and a common room would set them all to work.
+        self.url = f"ws://127.0.0.1:{port}/ws/chat/{port}_ROOM/"
         self.headers = site.headers(f"http://127.0.0.1:{port}", "alice" if peer.login else None)
         words = [word.format(port=port, broker=site.env["REDIS_URL"]) for word in peer.command]
         mine = {

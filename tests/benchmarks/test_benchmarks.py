@@ -1,5 +1,6 @@
 """The load lab measures what it says, says what it cannot measure, and the docs show what it measured."""
 
+import dataclasses
 import getpass
 import json
 import resource
@@ -135,6 +136,19 @@ def test_a_load_generator_that_ends_is_said():
             generator.order("x", "open", url="", headers={}, count=1, rooms=1)
 
 
+def test_servers_on_one_broker_do_not_hear_each_other(monkeypatch):
+    """A message to one server gives the others nothing to do, or their work would be measured with it."""
+    limit = next(peer for peer in LIMITS if "{broker}" in peer.command)
+    monkeypatch.setattr(measure, "PEERS", [limit, dataclasses.replace(limit, name="the same again")])
+    plan = measure.Plan(rounds=2, seconds=0.02, clients=3, client_counts=(3,))
+    with measure.Lab(plan, [].append) as lab:
+        results = measure.compare(lab)
+    assert len(results) == 2
+    for row in results.values():
+        assert row["deliveries"] > 0
+        assert row["strays"] == 0
+
+
 def test_a_server_that_does_not_start_is_left_out(few_peers, monkeypatch):
     """A server that ends at once is named with the last line it printed."""
 
@@ -187,7 +201,7 @@ async def test_a_refused_socket_is_counted():
 def test_a_load_generator_at_its_limit_says_so():
     """When the load generator uses its whole core, the table marks the rate as its own."""
     numbers = dict.fromkeys(("rate", "server_time", "broker_time", "server_share", "p50", "p99"), 1.0)
-    sample = numbers | {"deliveries": 1, "lost": 0, "load_share": 0.97}
+    sample = numbers | {"deliveries": 1, "lost": 0, "strays": 0, "load_share": 0.97}
     results = json.loads(KEPT.read_text()) | {"order": ["x"], "servers": {"x": measure.summary([sample])}}
     assert report.rows(results)[0][2] == "1*"
     assert "The load generator was the bottleneck" in report.markdown(results)
