@@ -7,6 +7,7 @@ address from the environment.
 import atexit
 import os
 import shutil
+import signal
 
 import pytest
 import pytest_asyncio
@@ -55,7 +56,9 @@ def pytest_load_initial_conftests():
 
 
 def pytest_configure(config):
-    """Name the marker, so that `-m "not browser"` leaves the browser tests out."""
+    """Name the marker, so that `-m "not browser"` leaves the browser tests out; let Ctrl-C be heard."""
+    # A job in a shell's background ignores it, and so would the commands that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "browser: needs a Chromium or Chrome")
 
 
