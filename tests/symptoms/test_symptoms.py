@@ -554,3 +554,31 @@ def test_an_entry_tells_cause_and_cure(name):
 def test_threads_and_files_are_what_they_are_called():
     """A link to a thread leads to that project and number, and a link to a file to a file that exists."""
     check_links(PAGE)
+
+
+def test_a_restarted_worker_knows_a_new_task():
+    """Once a worker has been started again, its banner lists the new task, and it runs (the cure of s24)."""
+    with project("step05_celery") as mended:
+        with mended.worker() as worker:
+            assert "blog.tasks.remind" not in worker.output
+        with (mended.directory / "blog/tasks.py").open("a") as tasks:
+            tasks.write("\n\n@shared_task\ndef remind(user_id):\n    pass\n")
+        worker = mended.worker()
+        assert "  . blog.tasks.remind" in worker.output
+        mended.shell("from blog.tasks import remind; remind.delay(1)")
+        worker.wait_for_output("succeeded")
+
+
+def test_an_ignored_result_is_none_at_once():
+    """With the step's settings, asking a task for its result gives None without waiting (the cure of s27)."""
+    with project("step05_celery") as mended:
+        code = "from blog.tasks import send_notification_email as send; print(send.delay(1, 'hello').get())"
+        assert mended.shell(code).splitlines()[-1] == "None"
+
+
+def test_a_test_with_the_mark_may_use_the_database():
+    """The test that was refused passes once it has the mark (the cure of t1)."""
+    [(name, text)] = MISTAKES["t1"].files.items()
+    marked = "import pytest\n" + text.replace("def test", "@pytest.mark.django_db\ndef test")
+    with project("step05_celery", files={name: marked}) as mended:
+        assert "1 passed" in step_test(name)(mended)
