@@ -1,6 +1,7 @@
 """`tutorial check`: the finished step passes, what is missing is named, and no code of a learner can hurt."""
 
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -79,6 +80,17 @@ def test_an_exercise_is_not_done_before_it_is_begun():
     assert not verdict.good
     assert verdict.problems[0].requirement.name == exercise.requirements[0].name
     assert verdict.problems[0].file in exercise.solution
+
+
+def test_an_exercise_is_done_with_its_solution(project):
+    """With the solution's files an exercise is done, and what its step could do is met, too."""
+    exercise = exercise_task("echo")
+    mine = project(3)
+    for name, path in exercise.solution.items():
+        shutil.copy(path, mine / name)
+    verdict = check(mine, exercise)
+    assert verdict.good, verdict.problems
+    assert any(required.module == "test_step03_routing" for required in verdict.required)
 
 
 # What must not hurt
