@@ -65,7 +65,7 @@ MISTAKES = [
         "config/views.py",
         "step01_setup",
         ("the broker's death is not caught", "except (RedisError, OSError)", "except RedisError"),
-        ("no timeout for a silent broker", "asyncio.timeout(1.5)", "asyncio.timeout(60)"),
+        ("no timeout for a silent broker", "asyncio.timeout(1)", "asyncio.timeout(60)"),
     ),
     *made_in(
         "chat/consumers.py",
