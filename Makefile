@@ -20,7 +20,7 @@ broker: .venv/ready ## Run only the embedded broker
 test: .venv/ready-dev ## Test every step, then the course as a whole
 	@$(BIN)/tutorial test
 
-test-long: .venv/ready-dev ## Test the exercises, and provoke every fault and every symptom
+test-long: .venv/ready-dev ## Test every exercise both ways, and make 68 typical mistakes
 	@$(BIN)/tutorial test --long
 
 lint: .venv/ready-dev ## Check format and style

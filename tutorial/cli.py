@@ -73,7 +73,7 @@ def test(
     context: typer.Context,
     step: StepArgument = None,
     long: Annotated[
-        bool, typer.Option("--long", help="The long suites: exercises, faults, symptoms.")
+        bool, typer.Option("--long", help="The long suites instead: exercises and mistakes.")
     ] = False,
 ) -> None:
     """Test one step or, without a name, all of them and the course. What follows `--` is for pytest."""

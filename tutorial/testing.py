@@ -15,7 +15,7 @@ from rich.console import Console
 from tutorial.steps import ROOT, all_steps
 
 TESTS = ROOT / "tests"
-# Suites that provoke faults and mistakes by the hundred: `tutorial test --long` runs them.
+# Suites that take long and change seldom: `tutorial test --long` runs them.
 LONG = {"exercises", "mutations"}
 # More than two cores need, because the tests often wait for a process or a deadline.
 LANES = 3
