@@ -166,7 +166,7 @@ async def test_nobody_speaks_without_a_name():
             assert (await socket.receive_json_from())["username"] == "anonymous"
 
 
-async def test_leaving_the_room_leaves_the_group():
+async def test_leaving_the_room_leaves_the_group(join):
     """disconnect takes the socket out of the group, also after bad frames."""
     before = memberships()
     async with visitor("cellar", User(username="bob")) as bob:
@@ -174,3 +174,9 @@ async def test_leaving_the_room_leaves_the_group():
         await bob.receive_json_from()
         assert memberships() - before == 1
     assert memberships() - before == 0
+    # Who stays still hears.
+    alice = await join("cellar")
+    async with visitor("cellar", User(username="bob")):
+        pass
+    await alice.send_json_to({"message": "still here"})
+    assert (await alice.receive_json_from())["message"] == "still here"
