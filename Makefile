@@ -35,7 +35,7 @@ diffs: .venv/ready ## Write docs/diffs again
 	@$(BIN)/tutorial diff --write
 
 faults: .venv/ready-dev ## Provoke every fault at full length and print what was lost
-	@$(BIN)/python -m tests.faults
+	@$(BIN)/python -m tests.promises.faults
 
 bench: .venv/ready-dev ## Measure servers, layers and consumers side by side
 	@$(BIN)/python -m benchmarks
@@ -47,14 +47,14 @@ notebooks: .venv/ready-dev ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks
 
 notebooks-run: .venv/ready-dev ## Run all notebooks again and keep their outputs
-	@$(BIN)/python -m tests.notebooks
+	@$(BIN)/python -m tests.site.notebooks
 
 docs: .venv/ready-dev ## Build the site into docs/_build/html
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@echo "The site is docs/_build/html/index.html"
 
 slides: .venv/ready-dev ## Make slides for each step from its lesson
-	@$(BIN)/python -m tutorial.slides
+	@$(BIN)/python docs/_ext/slides.py
 
 lock: .venv/ready ## Resolve the dependencies again
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
@@ -70,11 +70,11 @@ clean: ## Remove the environment, databases and the broker's data
 	@echo "Making the environment in .venv ..."
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(UV)
-	@$(BIN)/uv pip install -q --require-hashes -r requirements.txt
+	@$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements.txt
 	@$(BIN)/uv pip install -q --no-deps -e .
 	@touch $@
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	@echo "Adding what the tests need ..."
-	@$(BIN)/uv pip install -q --require-hashes -r requirements-dev.txt
+	@$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements-dev.txt
 	@touch $@

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from benchmarks import measure, report
 from benchmarks.load import LoadFailed
-from tutorial.broker import NoBroker
-from tutorial.steps import ROOT
+from tutorial.course.steps import ROOT
+from tutorial.services.broker import NoBroker
 
 
 def main() -> int:

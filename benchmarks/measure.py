@@ -17,8 +17,8 @@ import psutil
 from benchmarks import peers, publishing
 from benchmarks.load import Load, NoSocket
 from benchmarks.peers import PEERS, Running, processor_time
-from tutorial.broker import Broker
-from tutorial.processes import NotStarted
+from tutorial.services.broker import Broker
+from tutorial.services.processes import NotStarted
 
 PACKAGES = (
     *("channels", "channels-redis", "daphne", "django", "granian", "hypercorn", "picows"),
@@ -392,7 +392,7 @@ def run(plan: Plan, say: Callable[[str], None] = print, first_port: int | None =
         first_port: The port of the first server; the others follow. Free ones if None.
 
     Raises:
-        tutorial.broker.NoBroker: No broker can be embedded here.
+        tutorial.services.broker.NoBroker: No broker can be embedded here.
         TooFewFiles: Not even a small measurement can be made here.
         benchmarks.load.LoadFailed: The load generator ended.
     """

@@ -1,7 +1,6 @@
 """What is measured: servers of the course's chat, a better consumer, and the limit."""
 
 import importlib
-import shutil
 import socket
 import sys
 from dataclasses import dataclass
@@ -9,9 +8,11 @@ from pathlib import Path
 
 import psutil
 
-from tutorial.ports import free_port, port_problem
-from tutorial.processes import SERVERS, Process, Site
-from tutorial.steps import ROOT, find_step
+from tutorial.course.files import copy_project
+from tutorial.course.steps import ROOT, find_step
+from tutorial.services.ports import free_port, port_problem
+from tutorial.services.processes import Process
+from tutorial.testing.site import SERVERS, Site
 
 TUNED = ROOT / "exercises" / "tuned_consumer" / "solution"
 APPLICATION = "config.asgi:application"
@@ -146,10 +147,8 @@ def open_sites(broker_url: str, directory: Path) -> dict[str, Site]:
         directory: Where the copy is made.
     """
     step = find_step("5")
-    copy = directory / "tuned"
-    ignored = shutil.ignore_patterns("__pycache__", "db.sqlite3*", "tests")
-    shutil.copytree(step, copy, ignore=ignored)
-    shutil.copytree(TUNED, copy, ignore=ignored, dirs_exist_ok=True)
+    copy = copy_project(step, directory / "tuned", "tests")
+    copy_project(TUNED, copy)
     production = {"DEBUG": "0", "SECRET_KEY": "for-a-measurement-only", "ALLOWED_HOSTS": "127.0.0.1"}
     course = Site(step, broker_url, production)
     return {"step05": course, "none": course, "tuned": Site(copy, broker_url, production)}

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import httpx
 
 from benchmarks.peers import Peer, Running
-from tutorial.ports import free_port
-from tutorial.processes import SERVERS, MailServer, wait_until
+from tutorial.services.ports import free_port
+from tutorial.services.processes import wait_until
+from tutorial.testing.mail_server import MailServer
+from tutorial.testing.site import SERVERS
 
 if TYPE_CHECKING:
     from benchmarks.measure import Lab

@@ -2,15 +2,20 @@
 
 import posixpath
 import re
+import sys
 from pathlib import Path
 
 import yaml
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from tutorial.lessons import FRONT_MATTER, day, front_matter
+from tutorial.course.front_matter import FRONT_MATTER, front_matter
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS / "_ext"))
+
+from timetable import day  # noqa: E402 - from _ext
+
 LESSONS = sorted(DOCS.parent.glob("step0*/README.md"))
 LINK = re.compile(r"(!?)\[([^]]+)\]\(([^)#\s]+)(#[^)\s]+)?\)")
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from playwright.async_api import async_playwright, expect
 
-from tutorial.broker import Broker
-from tutorial.processes import MailServer, Site
-from tutorial.pytest_plugin import CHROMIUM_FLAGS, chromium
-from tutorial.steps import find_step
+from tutorial.course.steps import find_step
+from tutorial.services.broker import Broker
+from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
+from tutorial.testing.mail_server import MailServer
+from tutorial.testing.site import Site
 
 IMAGES = Path(__file__).parent / "images"
 ROOM = "/chat/room/?name=%E6%97%A5%E6%9C%AC%E8%AA%9E%E3%81%AE%E9%83%A8%E5%B1%8B"  # 日本語の部屋

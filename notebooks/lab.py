@@ -26,10 +26,12 @@ from IPython import get_ipython
 from IPython.display import HTML, display
 from PIL import Image, ImageOps
 
-from tutorial.broker import Broker, NoBroker, reachable_broker
-from tutorial.processes import MailServer, Site, wait_until
-from tutorial.pytest_plugin import CHROMIUM_FLAGS, chromium
-from tutorial.steps import find_step
+from tutorial.course.steps import find_step
+from tutorial.services.broker import Broker, NoBroker, reachable_broker
+from tutorial.services.processes import wait_until
+from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
+from tutorial.testing.mail_server import MailServer
+from tutorial.testing.site import Site
 
 # Colours that people with any kind of colour vision can tell apart (Okabe and Ito).
 # Orange is for areas only: as text or a thin line on white it is too pale.
@@ -91,7 +93,7 @@ def open_step(name: str, mail_server: MailServer | None = None, env: dict[str, s
         env: More variables for the step's environment, in this kernel and in its processes.
 
     Returns:
-        The step as a `tutorial.processes.Site`, and a redis-py client for the broker.
+        The step as a `tutorial.testing.site.Site`, and a redis-py client for the broker.
 
     Raises:
         StopHere: There is no broker, or this kernel holds another step.

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from tutorial.broker import Broker
+from tutorial.services.broker import Broker
 
 HEALTHY = {"status": "ok", "broker": "ok"}
 UNHEALTHY = {"status": "unavailable", "broker": "no answer"}

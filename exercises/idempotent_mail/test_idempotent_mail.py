@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from blog.tasks import send_notification_email
-from tutorial.processes import MailServer, wait_until
+from tutorial.services.processes import wait_until
+from tutorial.testing.mail_server import MailServer
 
 NOTICE = "記事が公開されました"
 

@@ -11,7 +11,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from blog.tasks import send_notification_email
-from tutorial.processes import Worker, wait_until
+from tutorial.services.processes import wait_until
+from tutorial.testing.site import Worker
 
 NOTICE = "記事が公開されました"
 PATIENCE = 60  # seconds; the machine may be busy

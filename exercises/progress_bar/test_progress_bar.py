@@ -10,7 +10,7 @@ from playwright.async_api import expect
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tutorial.processes import Worker
+from tutorial.testing.site import Worker
 
 POSTS = 8
 BODY = "本文です。"

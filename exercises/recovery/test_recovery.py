@@ -16,8 +16,8 @@ from playwright.async_api import expect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from tutorial.broker import Broker
-from tutorial.processes import Site
+from tutorial.services.broker import Broker
+from tutorial.testing.site import Site
 
 MESSAGES = 300
 PATIENCE = 45  # seconds; the machine may be busy

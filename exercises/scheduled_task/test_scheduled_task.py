@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from config.celery import app
-from tutorial.processes import Process, Worker, wait_until
+from tutorial.services.processes import Process, wait_until
+from tutorial.testing.site import Worker
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 PATIENCE = 60  # seconds; the machine may be busy

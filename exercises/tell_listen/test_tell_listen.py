@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from tutorial.processes import NotStarted, Process, wait_until
+from tutorial.services.processes import NotStarted, Process, wait_until
 
 PATIENCE = 30  # seconds; the machine may be busy
 

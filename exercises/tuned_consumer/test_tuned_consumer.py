@@ -14,8 +14,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from chat.consumers import ChatConsumer
-from tutorial.broker import Broker
-from tutorial.processes import Site, wait_until
+from tutorial.services.broker import Broker
+from tutorial.services.processes import wait_until
+from tutorial.testing.site import Site
 
 PATIENCE = 30  # seconds; the machine may be busy
 

@@ -15,7 +15,8 @@ from playwright.async_api import expect
 from blog.forms import PostForm
 from blog.models import Post
 from blog.tasks import send_notification_email
-from tutorial.processes import MailServer, wait_until
+from tutorial.services.processes import wait_until
+from tutorial.testing.mail_server import MailServer
 
 POST = {"title": "最初の記事", "body": "本文です。"}
 NOTICE = "記事が公開されました"

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tutorial.lessons import front_matter
-from tutorial.steps import ROOT, find_step
+from tutorial.course.front_matter import front_matter
+from tutorial.course.steps import ROOT, find_step
 
 EXERCISES = sorted(path.parent for path in (ROOT / "exercises").glob("*/README.md"))
 LIMIT = 300  # seconds for one run of pytest; the machine may be busy

@@ -19,7 +19,6 @@ import difflib
 import doctest
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -30,12 +29,14 @@ from pathlib import Path
 from sybil import Document, Example, Region
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
-from tutorial.broker import Broker
-from tutorial.lessons import front_matter
-from tutorial.ports import free_port
-from tutorial.processes import Process, Site, wait_until
-from tutorial.pytest_plugin import CHROMIUM_FLAGS, chromium
-from tutorial.steps import ROOT, all_steps
+from tutorial.course.files import copy_project
+from tutorial.course.front_matter import front_matter
+from tutorial.course.steps import ROOT, all_steps
+from tutorial.services.broker import Broker
+from tutorial.services.ports import free_port
+from tutorial.services.processes import Process, wait_until
+from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
+from tutorial.testing.site import Site
 
 FENCES = RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))
 HEADING = re.compile(r"^## .*$", re.MULTILINE)
@@ -49,7 +50,6 @@ VARYING = [
     (re.compile(r"\bin \d+\.\d+s\b"), "in 0s"),
 ]
 TIMEOUT = 60  # seconds for a command or for output that is waited for
-LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "db.sqlite3*", ".pytest_cache")
 
 
 def contents(directory: Path) -> dict[str, str]:
@@ -114,7 +114,7 @@ class Playground:
         self.typed: bool = about.get("typed", True)
         self.step = step
         for each in all_steps():
-            shutil.copytree(each, directory / each.name, ignore=LEFT_BEHIND)
+            copy_project(each, directory / each.name)
         self._exit = ExitStack()
         self.root = directory / "playground"
         self.cwd = directory

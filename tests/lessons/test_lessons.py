@@ -7,10 +7,10 @@ from sybil import Document
 from sybil.example import SybilFailure
 
 from tests.lessons.playground import FENCES, LessonParser, Playground, contents, type_in
-from tutorial.diffs import step_diff
-from tutorial.lessons import front_matter
-from tutorial.pytest_plugin import chromium
-from tutorial.steps import all_steps, number
+from tutorial.course.diffs import step_diff
+from tutorial.course.front_matter import front_matter
+from tutorial.course.steps import all_steps, number
+from tutorial.testing.browser import chromium
 
 STEPS = all_steps()
 HEADINGS = [

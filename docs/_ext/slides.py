@@ -1,0 +1,186 @@
+"""Make slides for each step from its lesson: `python docs/_ext/slides.py [DIRECTORY]`.
+
+A slide has the lesson's headings, listings and pictures as they are, and of each paragraph and list item the
+first sentence and those with a term in bold. The rest is in the speaker's notes. sphinx-revealjs builds the
+slides, which need no network.
+"""
+
+import math
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+from tutorial.course.front_matter import FRONT_MATTER
+from tutorial.course.steps import ROOT, all_steps, number
+
+CONFIGURATION = ROOT / "docs/slides"
+TARGET = ROOT / "docs/_build/slides"
+LINK = re.compile(r"(?<!!)\[([^]]+)\]\([^)]+\)|<(https?://[^>]+)>")
+IMAGE = re.compile(r"!\[([^]]*)\]\(([^)]+)\)")
+# A sentence ends where the next one begins with a capital, a sign or code.
+SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z“`*\d])")
+LEFT_OUT = ("Go further",)
+# Heights are in lines of text; docs/slides/static/slides.css says how high those are.
+HEIGHT = 14.4  # below a heading of one line
+LETTERS = 60  # in a line of text
+GAP = 0.5  # after a block
+PICTURE = {".svg": 9, ".png": 12}
+CODE_LINE = 0.57
+CODE_LETTERS = 110  # in a line of a listing
+CODE_FRAME = 1.1
+HEADING_LETTERS = 48
+LONGEST_CODE = 24  # lines of a listing on one slide
+
+
+@dataclass
+class Slide:
+    """A slide.
+
+    Attributes:
+        heading: Its heading, with the number signs.
+        blocks: What stands on it, in Markdown.
+        notes: What the speaker may say.
+        height: How much of it is full, in lines of text.
+    """
+
+    heading: str
+    blocks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    height: float = 0
+
+
+def plain(text: str) -> str:
+    """Return a text with its links as words."""
+    return LINK.sub(lambda match: match[1] or f"`{match[2]}`", " ".join(text.split()))
+
+
+def sentences(text: str) -> tuple[str, str]:
+    """Return what a slide shows of a text, and all of it."""
+    whole = plain(text)
+    first, *rest = SENTENCE_END.split(whole)
+    return " ".join([first, *(sentence for sentence in rest if "**" in sentence)]).removesuffix(":"), whole
+
+
+def pieces(code: list[str]) -> Iterator[list[str]]:
+    """Cut a listing into pieces of about one length that fit on a slide.
+
+    A cut is at an empty line, else before a line without indentation, else anywhere.
+    """
+    while len(code) > LONGEST_CODE:
+        even = math.ceil(len(code) / math.ceil(len(code) / LONGEST_CODE))
+        window = [(index, code[index]) for index in range(even // 2, LONGEST_CODE + 1)]
+        cuts = [index for index, line in window if not line.strip()]
+        cuts = cuts or [index for index, line in window if line[0] not in " )]}"]
+        cut = min(cuts, key=lambda index: abs(index - even), default=even)
+        yield code[:cut]
+        code = "\n".join(code[cut:]).lstrip("\n").split("\n")
+    yield code
+
+
+def blocks(text: str) -> Iterator[tuple[str, str, float, str]]:
+    """Return the parts of a lesson: kind, Markdown, height in lines of text, and words for the notes."""
+    mark = ""
+    for token in MarkdownIt().parse(text):
+        if token.type == "heading_open" or (token.type == "paragraph_open" and token.level == 0):
+            mark = token.markup
+        elif token.type == "list_item_open":
+            mark = "-"
+        elif token.type == "inline" and mark.startswith("#"):
+            yield "heading", f"{mark} {plain(token.content)}", 0, ""
+        elif token.type == "inline":
+            for words, path in IMAGE.findall(token.content):
+                yield "picture", f"![{words}]({path})", PICTURE[path[-4:]], ""
+            shown, whole = sentences(IMAGE.sub("", token.content))
+            if shown:
+                yield "text", f"{mark} {shown}".strip(), math.ceil(len(shown) / LETTERS) + GAP, whole
+        elif token.type == "fence" and token.content.strip():
+            for piece in pieces(token.content.splitlines()):
+                code = "\n".join(piece)
+                lines = sum(max(1, math.ceil(len(line) / CODE_LETTERS)) for line in piece)
+                height = lines * CODE_LINE + CODE_FRAME
+                language = (token.info.split() or ["text"])[0]
+                yield "code", f"```{language}\n{code}\n```", height, ""
+
+
+def slides(lesson: str) -> list[Slide]:
+    """Return the slides of a lesson.
+
+    Args:
+        lesson: The text of its README.
+    """
+    made: list[Slide] = []
+    skipped = False
+    for kind, block, height, words in blocks(FRONT_MATTER.sub("", lesson)):
+        if kind == "heading":
+            level, title = block.split(" ", 1)
+            skipped = title in LEFT_OUT if level == "##" else skipped
+            if not skipped:
+                made.append(Slide(f"{level} {title}"))
+        elif not skipped:
+            room = HEIGHT - len(made[-1].heading) // HEADING_LETTERS
+            if made[-1].height and made[-1].height + height > room:
+                # It goes on below, under the same heading.
+                made.append(Slide(f"### {made[-1].heading.lstrip('# ')}"))
+            made[-1].blocks.append(block)
+            made[-1].height += height
+            made[-1].notes += [words] if words else []
+    return made
+
+
+def markdown(made: list[Slide]) -> str:
+    """Return slides as the text that sphinx-revealjs builds."""
+    parts = []
+    for slide in made:
+        parts += [slide.heading, *slide.blocks]
+        if slide.notes:
+            parts.append("\n".join(["```{revealjs-notes}", *slide.notes, "```"]))
+    # Items that follow one another are one list.
+    return re.sub(r"^(- .*)\n\n(?=- )", r"\1\n", "\n\n".join(parts) + "\n", flags=re.MULTILINE)
+
+
+def write_sources(directory: Path) -> None:
+    """Write the text of all slides, with the pictures they show.
+
+    Args:
+        directory: Where to; it must exist.
+    """
+    names = []
+    for step in all_steps():
+        text = markdown(slides((step / "README.md").read_text(encoding="utf-8")))
+        for _, picture in IMAGE.findall(text):
+            shutil.copy(step / picture, directory)
+        text = IMAGE.sub(lambda match: f"![{match[1]}]({Path(match[2]).name})", text)
+        names.append(f"step{number(step):02}")
+        (directory / f"{names[-1]}.md").write_text(text, encoding="utf-8")
+    index = ["# Real-time Django", "", *(f"- [](./{name}.md)" for name in names)]
+    toctree = ["", "```{toctree}", ":hidden:", "", *names, "```", ""]
+    (directory / "index.md").write_text("\n".join(index + toctree), encoding="utf-8")
+
+
+def build(target: Path = TARGET) -> int:
+    """Build the slides; return the exit code.
+
+    Args:
+        target: The directory for them.
+    """
+    with tempfile.TemporaryDirectory(prefix="slides-") as directory:
+        write_sources(Path(directory))
+        words = ["-q", "-W", "--keep-going", "-E", "-b", "revealjs", "-c", CONFIGURATION, directory, target]
+        command = [sys.executable, "-m", "sphinx", *words]
+        code = subprocess.run(command, check=False).returncode  # noqa: S603
+    shutil.rmtree(target / ".doctrees", ignore_errors=True)
+    return code
+
+
+if __name__ == "__main__":
+    chosen = Path(sys.argv[1]) if sys.argv[1:] else TARGET
+    if failed := build(chosen):
+        sys.exit(failed)
+    print(f"The slides are {chosen}/index.html")

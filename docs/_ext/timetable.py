@@ -1,0 +1,67 @@
+"""The plan of a day, summed up from the minutes that lessons and exercises say themselves."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import yaml
+
+from tutorial.course.front_matter import front_matter
+from tutorial.course.steps import ROOT
+
+TITLE = re.compile(r"^# (.*)$", re.MULTILINE)
+
+
+class WrongPlan(ValueError):
+    """Raised for the plan of a day that cannot be read; its text says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a day.
+
+    Attributes:
+        title: What is done.
+        minutes: How long it takes.
+        readme: Where the lesson or exercise stands; None for a pause or a talk.
+        start: When it begins.
+    """
+
+    title: str
+    minutes: int
+    readme: Path | None
+    start: datetime
+
+
+def day(start: str, plan: str, root: Path = ROOT) -> list[Part]:
+    """Return the parts of a day with the time at which each begins; the last is its end, of 0 minutes.
+
+    Args:
+        start: When the day begins, such as `9:00`.
+        plan: A YAML list. An item is the directory of a lesson or exercise, whose README says how long it
+            takes, or a text with its own minutes: `Pause: 15`.
+        root: The directory that holds the lessons and exercises.
+
+    Raises:
+        WrongPlan: An item is neither, or the time is none.
+    """
+    try:
+        now = datetime.strptime(start, "%H:%M")
+    except ValueError:
+        raise WrongPlan(f"A day cannot begin at {start!r}. Write it like 9:00.") from None
+    parts = []
+    for item in yaml.safe_load(plan) or []:
+        readme = root / item / "README.md" if isinstance(item, str) else None
+        if readme and readme.is_file():
+            title, minutes = (
+                TITLE.search(readme.read_text(encoding="utf-8"))[1],
+                front_matter(readme)["minutes"],
+            )
+        elif isinstance(item, dict) and len(item) == 1 and all(type(value) is int for value in item.values()):
+            [(title, minutes)] = item.items()
+        else:
+            raise WrongPlan(f"{item!r} is no lesson, no exercise, and has no minutes of its own.")
+        parts.append(Part(title, minutes, readme, now))
+        now += timedelta(minutes=minutes)
+    return [*parts, Part("End", 0, None, now)]

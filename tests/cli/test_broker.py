@@ -1,0 +1,48 @@
+"""The embedded broker on machines that do not let it run at once, or at all."""
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from tutorial.services import broker
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A copy of the broker's program that a test may spoil."""
+    try:
+        copy = Path(shutil.copy(broker.server_binary(), tmp_path))
+    except broker.NoBroker as reason:
+        pytest.skip(str(reason))
+    monkeypatch.setattr(broker, "server_binary", lambda: copy)
+    return copy
+
+
+def test_a_program_that_may_not_be_run(program, tmp_path, monkeypatch):
+    """Where the system refuses to run the broker, its reason and the way out are told; nothing is left."""
+    monkeypatch.setattr(tempfile, "tempdir", tmp_path.as_posix())
+    program.chmod(0o644)
+    with pytest.raises(broker.NoBroker, match=r"docker compose up.*Permission denied"):
+        broker.Broker().start()
+    assert list(tmp_path.iterdir()) == [program]
+
+
+def test_a_program_that_may_be_run_in_a_moment(program):
+    """A refusal that passes, as here while the file is being written, does not stop the broker."""
+    writing = program.open("ab")
+    later = threading.Timer(0.3, writing.close)
+    later.start()
+    with broker.Broker() as running:
+        assert broker.answers(running.url)
+    later.join()
+
+
+def test_a_broker_that_ends_says_why(program, tmp_path):
+    """When the broker ends at its start, the end of its log is told."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/appendonlydir").write_text("not a directory")
+    with pytest.raises(broker.NoBroker, match=r"did not start on port \d+\. .*appendonlydir"):
+        broker.Broker(data=tmp_path / "data").start()

@@ -1,0 +1,348 @@
+"""`tutorial check`: the finished step passes, what is missing is named, and no code of a learner can hurt."""
+
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from tests.cli.conftest import contents, replace
+from tutorial.course.assignment import exercise_assignment, step_assignment
+from tutorial.course.steps import ROOT, all_steps, find_step, number
+from tutorial.learn import check as checking
+from tutorial.learn.check import Cancelled, check
+from tutorial.learn.explain import expected_and_seen, hints, read_hints
+from tutorial.learn.playground import STATE, State
+
+# For each step its own requirements, as far as they need no browser and no worker: the steps' own suites
+# run the others.
+QUICK = {
+    1: "layer or shows or needed",
+    2: "test_step02",
+    3: "cookie and runserver or huge",
+    4: "needs_a_login or explained or own_scripts",
+    5: "committed or rolled_back or invalid or writing or markup or address or leads",
+}
+# Makes the tests of step 2 that are judged below a few.
+FEW = "layer_is or reaches_everyone"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """The verdicts of each finished step on its own tests, two at a time."""
+    with ThreadPoolExecutor(2) as lanes:
+        yield {
+            step: lanes.submit(check, find_step(str(step)), step_assignment(str(step)), only=only)
+            for step, only in QUICK.items()
+        }
+
+
+@pytest.mark.parametrize("step", QUICK)
+def test_a_finished_step_passes_its_own_tests(own, step):
+    """The step's code is done by the step's tests."""
+    verdict = own[step].result()
+    assert verdict.good, verdict.problems
+    assert len(verdict.names("done")) >= 2
+    assert any(required.module == f"test_{find_step(str(step)).name}" for required in verdict.required)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_the_next_steps_tests_name_what_is_missing(tutorial, step):
+    """Judged by the next step, a step is not done, and each file that it lacks is named at once."""
+    done = tutorial("check", step + 1, find_step(str(step)), "--all")
+    assert done.exit_code == 1
+    new = set(step_assignment(str(step + 1)).solution) - set(step_assignment(str(step)).solution)
+    for name in new - {"static/icon.svg"}:
+        assert f"{name}: {name} is missing" in done.output, name
+
+
+def test_files_in_place_and_no_settings(project):
+    """With the new files in place and nothing else changed, the file that lacks a line is named."""
+    directory = project(2)
+    for name in ("chat/routing.py", "chat/consumers.py"):
+        (directory / name).write_text((find_step("3") / name).read_text())
+    verdict = check(directory, step_assignment("3"), only="cookie")
+    assert not verdict.good
+    assert verdict.problems[0].file == "config/asgi.py"
+
+
+def test_an_exercise_is_not_done_before_it_is_begun():
+    """On its bare step an exercise is not done, and the first line names a file that its solution changes."""
+    exercise = exercise_assignment("rate_limit")
+    verdict = check(exercise.step, exercise)
+    assert not verdict.good
+    assert verdict.problems[0].requirement.name == exercise.requirements[0].name
+    assert verdict.problems[0].file in exercise.solution
+
+
+def test_an_exercise_is_done_with_its_solution(project):
+    """With the solution's files an exercise is done, and what its step could do is met, too."""
+    exercise = exercise_assignment("echo")
+    mine = project(3)
+    for name, path in exercise.solution.items():
+        shutil.copy(path, mine / name)
+    verdict = check(mine, exercise)
+    assert verdict.good, verdict.problems
+    assert any(required.module == "test_step03_routing" for required in verdict.required)
+
+
+# What must not hurt
+
+# The first line of what is put into a project: it leaves the id of the process in the file $PIDS.
+PIDS = "import os; f = open(os.environ['PIDS'], 'a'); f.write(f'{os.getpid()}\\n'); f.close()\n"
+FORK = f"""{PIDS}
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.setsid()
+    {PIDS}
+    while True:
+        time.sleep(1)
+"""
+
+
+@pytest.fixture
+def pids(tmp_path, monkeypatch):
+    """A file in which a learner's processes leave their ids; none of them may run when the test ends."""
+    path = tmp_path / "pids"
+    path.touch()
+    monkeypatch.setenv("PIDS", str(path))
+    yield path
+    assert path.read_text(), "the code did not run"
+    for pid in {int(line) for line in path.read_text().split()}:
+        if psutil.pid_exists(pid):
+            assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def spoil(project, code, name="chat/consumers.py"):
+    """Return a copy of step 2 whose consumer begins with some code."""
+    directory = project(2)
+    path = directory / name
+    path.write_text(f"{code}\n{path.read_text()}")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("code", "says", "line"),
+    [
+        ("1 / 0", "ZeroDivisionError", 2),
+        ("exit(3)", "ends the interpreter while it is loaded", 2),
+        ("import os; os._exit(3)", "ends the interpreter (with code 3)", 0),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ends the interpreter (by signal 9)", 0),
+        ("raise KeyboardInterrupt", "ends the interpreter while it is loaded", 2),
+        ("from chat.consumres import x", "No module named 'chat.consumres'", 2),
+        ("while True:\n    pass", "hangs", 2),
+        ("while True:\n    print('x' * 100_000)", "prints without end", 0),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_code_that_does_not_even_load_gets_a_clear_line(project, pids, monkeypatch, code, says, line):
+    """Raising, exiting, hanging or flooding while it is loaded: file, line and a word about it, in time."""
+    verdict = check(spoil(project, PIDS + code), step_assignment("2"))
+    [problem] = verdict.problems
+    assert says in problem.what
+    assert problem.file == "chat/consumers.py"
+    assert not line or problem.line in (line, line + 1)
+
+
+def test_a_syntax_error_is_found_before_anything_runs(tutorial, project):
+    """The file, the line and what stands there, within a second or two."""
+    directory = project(2)
+    line = (directory / "chat/consumers.py").read_text().splitlines().index(
+        "    async def connect(self):"
+    ) + 1
+    replace(directory, "chat/consumers.py", "async def connect(self):", "async def connect(self)")
+    done = tutorial("check", 2, directory)
+    assert done.exit_code == 1
+    assert f"chat/consumers.py:{line}: SyntaxError: expected ':'" in done.output
+    assert "async def connect(self)" in done.output
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("chat/consumers.py", b"\0"), ("config/settings.py", b"\xff\xfe")]
+)
+def test_a_file_that_is_no_text_is_named(project, name, text):
+    """Bytes that are no Python are a line, too, and no traceback."""
+    directory = project(2)
+    (directory / name).write_bytes(text)
+    assert check(directory, step_assignment("2")).problems[0].file == name
+
+
+def test_code_that_forks_leaves_no_process(project, pids):
+    """Processes that were forked off, also those with a session of their own, end with the check."""
+    verdict = check(spoil(project, FORK), step_assignment("2"), only="layer_is")
+    assert verdict.good, verdict.problems
+    assert len(set(pids.read_text().split())) >= 3
+
+
+def test_a_megabyte_of_output_is_cut_and_said(tutorial, project):
+    """Code that prints a megabyte is judged as ever; a note says how much it was."""
+    directory = spoil(project, "print('x' * 1_048_576)")
+    done = tutorial("check", 2, directory, "-k", "layer_is")
+    assert done.exit_code == 0, done.output
+    assert "printed 1,04" in done.output
+    assert len(done.output) < 5000
+
+
+def test_a_test_that_hangs_is_ended(project, monkeypatch):
+    """Code that hangs in a test is ended after the limit, and the line it hangs in is named."""
+    monkeypatch.setattr(checking, "LIMIT", 12)
+    directory = project(2)
+    replace(
+        directory, "chat/consumers.py", "        await self.accept()", "        while True:\n            pass"
+    )
+    verdict = check(directory, step_assignment("2"), only="reaches_everyone")
+    [problem] = verdict.problems
+    assert "hangs" in problem.what
+    assert problem.requirement.name == "test_a_message_reaches_everyone_in_the_room"
+    line = (directory / "chat/consumers.py").read_text().splitlines().index("        while True:") + 1
+    assert problem.file == "chat/consumers.py"
+    assert problem.line in (line, line + 1)
+
+
+def test_code_that_ends_the_tests_is_named(project):
+    """Code that ends the interpreter in mid-test is a requirement that is not met, not a success."""
+    directory = project(2)
+    replace(
+        directory, "chat/consumers.py", "        await self.accept()", "        __import__('os')._exit(0)"
+    )
+    verdict = check(directory, step_assignment("2"), only=FEW)
+    assert not verdict.good
+    assert "ends the interpreter (with code 0)" in verdict.problems[0].what
+    assert verdict.problems[0].file == "chat/consumers.py"
+    assert verdict.names("not yet") == ["test_a_message_reaches_everyone_in_the_room"]
+
+
+def test_the_learners_own_tests_do_not_count(project):
+    """Whoever empties a test, or breaks it, is judged by the course's own; and keeps what they wrote."""
+    directory = project(2)
+    replace(directory, "chat/consumers.py", '"type": "chat_message"', '"type": "chat_msg"')
+    (directory / "tests/test_step02_consumer.py").write_text("def test_nothing(): pass\n")
+    (directory / "tests/conftest.py").write_text("1 / 0\n")
+    (directory / "conftest.py").write_text("1 / 0\n")
+    (directory / "pytest.ini").write_text("[pytest]\naddopts = --collect-only\n")
+    before = contents(directory)
+    verdict = check(directory, step_assignment("2"), only=FEW)
+    assert verdict.problems[0].file == "chat/consumers.py"
+    assert contents(directory) == before
+
+
+# What a learner reads
+
+
+def test_the_first_problem_says_all_a_learner_needs(tutorial, project):
+    """One line for each requirement; then place, requirement, what was seen, and a hint; exit code 1."""
+    directory = project(2)
+    replace(directory, "chat/consumers.py", '"type": "chat_message"', '"type": "chat_msg"')
+    done = tutorial("check", 2, directory, "-k", f"{FEW} or another_room or longest")
+    assert done.exit_code == 1
+    lines = done.output.splitlines()
+    assert any(line.startswith("✗ What one person says reaches everybody") for line in lines)
+    assert any(line.startswith("· Each room has a group of its own") for line in lines)
+    [head] = [line for line in lines if line.startswith("chat/consumers.py: What one person says reaches")]
+    assert lines.index(head) > 3
+    assert "No handler for message type chat_msg" in done.output
+    assert "docs/symptoms.md#s15" in done.output
+    assert "Traceback" not in done.output
+    assert "\x1b[" not in done.output
+    state = State.read(directory)
+    assert (state.stuck, state.place) == ("test_a_message_reaches_everyone_in_the_room", "chat/consumers.py")
+    assert state.done["step01_setup"] == ["test_the_layer_is_redis"]
+
+    done = tutorial("check", 2, directory, "-k", f"{FEW} or longest", "--all", "-v")
+    assert done.exit_code == 1
+    assert len(re.findall(r"^chat/consumers.py: ", done.output, re.MULTILINE)) == 2
+    assert "ValueError: No handler for message type chat_msg" in done.output
+    assert "dispatch" in done.output
+
+
+def test_what_was_not_met_is_judged_first(project):
+    """The requirement that failed last time comes first, before the fast ones."""
+    first = "test_the_longest_message_is_delivered_whole"
+    verdict = check(project(2), step_assignment("2"), first=[first], only="layer_is or longest")
+    assert next(required.name for required in verdict.required) == first
+
+
+def test_done_is_exit_code_zero_and_nothing_to_judge_is_two(tutorial, project):
+    """0 when all that was asked for is met, 2 when no requirement has that name; steps keep no note."""
+    done = tutorial("check", 2, find_step("2"), "-k", "layer_is")
+    assert done.exit_code == 0, done.output
+    assert not (find_step("2") / STATE).exists()
+    done = tutorial("check", 2, project(2), "-k", "nothing_is_called_this")
+    assert done.exit_code == 2
+    assert "nothing_is_called_this" in done.stderr
+
+
+def test_a_check_can_be_given_up(project):
+    """A save while a check runs ends it at once, with all it had started."""
+    cancel = threading.Event()
+    threading.Timer(1.5, cancel.set).start()
+    with pytest.raises(Cancelled):
+        check(project(2), step_assignment("2"), cancel=cancel)
+
+
+def test_without_the_development_packages_a_line_says_what_to_run():
+    """Where pytest and its like are not installed, the command says so in a line, with exit code 2."""
+    code = "import sys; sys.modules['pytest'] = None; from tutorial.cli import app; app(['check', '3'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "make .venv/ready-dev" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_requirement_of_the_steps_has_a_hint():
+    """Each test of each step has files to look at, which the step has, and at least one hint."""
+    for step in all_steps():
+        assignment = step_assignment(step.name)
+        assert list(read_hints(f"step{number(step):02}")) == [
+            required.name for required in assignment.requirements
+        ]
+        for required in assignment.requirements:
+            known = hints(required.module, required.name)
+            assert known["files"], required
+            assert known["hints"], required
+            assert set(known["files"]) <= set(assignment.solution), required
+
+
+def test_every_symptom_stands_in_the_index():
+    """A hint that points into docs/symptoms.md points at an entry that is there."""
+    index = (ROOT / "docs/symptoms.md").read_text()
+    for symptom in read_hints("symptoms")["symptom"]:
+        assert f"\n({symptom['number']})=\n" in index, symptom
+        assert re.compile(symptom["text"])
+        assert symptom["file"] in step_assignment("5").solution
+
+
+@pytest.mark.parametrize(
+    ("event", "expected", "seen"),
+    [
+        ({"comparison": {"op": "==", "left": "404", "right": "200"}}, "200", "404"),
+        ({"comparison": {"op": "in", "left": "'a'", "right": "'b'"}}, "'a' in what is seen", "'b'"),
+        ({"comparison": {"op": "<", "left": "3.1", "right": "2"}}, "< 2", "3.1"),
+        ({"error": "TimeoutError"}, "an answer", "nothing came in time"),
+        (
+            {"message": "Locator expected to have text 'Connected.'\nActual value: Lost\nCall log:\n"},
+            "the page to have text 'Connected.'",
+            "Lost",
+        ),
+        (
+            {"error": "TimeoutError", "message": "Waited 10 s in vain for a second attempt."},
+            "a second attempt",
+            "nothing of it within 10 s",
+        ),
+        ({"error": "KeyError", "message": "'message'"}, "no error", "KeyError: 'message'"),
+    ],
+)
+def test_a_failure_is_put_into_words(event, expected, seen):
+    """What pytest, asyncio, Playwright and our own waiting say becomes what was expected and seen."""
+    whole = {
+        "error": "AssertionError",
+        "message": "",
+        "comparison": None,
+        "test": ["t.py", 1, "assert x"],
+        **event,
+    }
+    assert expected_and_seen(whole) == (expected, seen)

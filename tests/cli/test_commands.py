@@ -1,0 +1,171 @@
+"""`hint`, `compare`, `solve`, `list` and `watch`: what a learner is told between two checks."""
+
+import os
+import signal
+import sys
+
+import pytest
+
+from tests.cli.conftest import replace
+from tutorial.course.assignment import all_exercises, exercise_assignment, step_assignment
+from tutorial.course.steps import all_steps, find_step, number
+from tutorial.learn.playground import STATE, State, start
+from tutorial.services.processes import Process, wait_until
+
+STUCK = "test_a_message_reaches_everyone_in_the_room"
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A playground for step 3, nothing typed yet."""
+    start(step_assignment("3"), tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def flat(text):
+    """Return a text without its line breaks."""
+    return " ".join(text.split())
+
+
+def test_each_call_of_hint_says_more(tutorial, mine):
+    """The hints come in their order, and the last ones lead to the solution and stay."""
+    state = State.read(mine)
+    state.stuck, state.place = STUCK, "chat/consumers.py"
+    state.write(mine)
+    said = [tutorial("hint", 3, mine).output for _ in range(8)]
+    assert said[0].startswith("Hint 1 of 6 for chat/consumers.py: Follow one message")
+    assert said[1].startswith("Hint 2 of 6")
+    assert "tutorial solve 3 chat/consumers.py" in said[5]
+    assert len(set(said)) == 6
+    assert said[5:] == [said[5]] * 3
+
+
+def test_a_file_that_is_missing_has_hints_too(tutorial, mine):
+    """Where the project does not load yet, the hints are about the file."""
+    assert tutorial("check", "3", mine).exit_code == 1
+    assert "routing.py stands in" in flat(tutorial("hint", "3", mine).output)
+
+
+def test_without_a_problem_there_is_no_hint(tutorial, mine):
+    """Before the first check a hint has nothing to go by, and says what to run."""
+    done = tutorial("hint", "3", mine)
+    assert done.exit_code == 2
+    assert "tutorial check" in done.stderr
+
+
+def test_an_exercise_unfolds_its_own_hints(tutorial, tmp_path):
+    """For an exercise the hints are those of its README, one after the other."""
+    assignment = exercise_assignment("rate_limit")
+    start(assignment, tmp_path / "mine")
+    state = State.read(tmp_path / "mine")
+    state.stuck, state.place = assignment.requirements[0].name, "chat/limits.py"
+    state.write(tmp_path / "mine")
+    assert "The bucket" in tutorial("hint", "rate_limit", tmp_path / "mine").output
+    assert "receive()" in tutorial("hint", "rate_limit", tmp_path / "mine").output
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_compare_shows_what_differs(tutorial, mine, monkeypatch, columns):
+    """Mine against the solution: side by side in a wide terminal, as a diff in a narrow one; exit code 1."""
+    replace(mine, "chat/consumers.py", "MAX_MESSAGE = 4096", "MAX_MESSAGE = 99")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    done = tutorial("compare", 3, mine)
+    assert done.exit_code == 1
+    assert "chat/routing.py (you do not have it)" in done.output
+    [mistaken] = [line for line in done.output.splitlines() if "MAX_MESSAGE = 99" in line]
+    assert ("MAX_MESSAGE = 4096" in mistaken) == (columns == 160)
+    assert all(len(line) <= columns for line in done.output.splitlines())
+    done = tutorial("compare", 3, mine, "--only", "chat/routing.py")
+    assert "consumers.py ───" not in done.output
+    done = tutorial("compare", 3, mine, "--only", "chat/rooting.py")
+    assert (done.exit_code, "Did you mean chat/routing.py" in done.stderr) == (2, True)
+    assert tutorial("compare", 3, find_step("3")).exit_code == 0
+
+
+def test_solve_asks_and_keeps_what_was_there(tutorial, mine):
+    """One file comes from the solution after a yes; the learner's own stands beside it."""
+    (mine / "chat/consumers.py").write_text("# mine\n")
+    assert tutorial("solve", 3, "chat/consumers.py", "--dir", mine, answer="n\n").exit_code == 1
+    assert (mine / "chat/consumers.py").read_text() == "# mine\n"
+    done = tutorial("solve", 3, "chat/consumers.py", "--dir", mine, answer="y\n")
+    assert done.exit_code == 0
+    assert (mine / "chat/consumers.py").read_text() == (find_step("3") / "chat/consumers.py").read_text()
+    [kept] = (mine / "chat").glob("consumers.py-*")
+    assert kept.read_text() == "# mine\n"
+    assert kept.name in done.output
+
+
+@pytest.mark.parametrize("file", ["chat/consumer.py", "../Makefile", "/etc/hosts", "tests/conftest.py"])
+def test_solve_takes_only_files_of_the_solution(tutorial, mine, file):
+    """Anything else is refused with the nearest names."""
+    done = tutorial("solve", 3, file, "--dir", mine, "--yes")
+    assert done.exit_code == 2
+    assert "has no file" in done.stderr
+
+
+def test_solve_does_not_write_into_the_course(tutorial):
+    """A step of the course is nobody's playground."""
+    done = tutorial("solve", 3, "chat/routing.py", "--dir", find_step("3"), "--yes")
+    assert (done.exit_code, "belongs to the course" in done.stderr) == (2, True)
+
+
+def test_list_says_where_one_is(tutorial, mine):
+    """Every step and exercise, its minutes, and how much of it is done."""
+    state = State.read(mine)
+    state.done = {"step02_consumer": [required.name for required in step_assignment("2").requirements]}
+    state.write(mine)
+    lines = tutorial("list", mine).output.splitlines()
+    for assignment in (*(step_assignment(step.name) for step in all_steps()), *all_exercises()):
+        [line] = [line for line in lines if f" {assignment.name} " in line]
+        assert str(assignment.about["minutes"]) in line
+        assert ("you are here" in line) == (assignment.name == "step03_routing")
+        assert ("✓" in line) == (assignment.name == "step02_consumer")
+    assert f"Your code: {mine}" in lines
+
+
+def test_commands_work_from_inside_the_playground(tutorial, mine, monkeypatch):
+    """Who stands in the playground, or in a directory of it, names neither step nor directory."""
+    monkeypatch.chdir(mine / "chat")
+    done = tutorial("check")
+    assert done.exit_code == 1
+    assert "step 3 (routing)" in done.output
+
+
+def test_progress_that_cannot_be_written_is_no_failure(tutorial, mine, monkeypatch):
+    """In a read-only directory a check judges all the same, and says that it cannot remember."""
+
+    def read_only(*arguments):
+        raise PermissionError(13, "Permission denied", str(mine / STATE))
+
+    monkeypatch.setattr(State, "write", read_only)
+    done = tutorial("check", 3, mine)
+    assert done.exit_code == 1
+    assert "chat/routing.py is missing" in done.output
+    assert "could not be written" in done.output
+
+
+def test_watch_checks_each_save_and_goes_on_to_the_next_step(tmp_path):
+    """A save is checked at once; when all is done the next step begins, with the learner's code as it is."""
+    mine = tmp_path / "mine"
+    start(step_assignment("1"), mine)
+    for name, path in step_assignment("1").solution.items():
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_bytes(path.read_bytes())
+    (mine / "config/urls.py").write_text("urlpatterns = [\n")
+    env = os.environ | {"COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
+    with Process([sys.executable, "-m", "tutorial", "watch", str(mine)], tmp_path, env) as watching:
+        watching.spawn()
+        watching.wait_for_output("config/urls.py:1: SyntaxError", 60)
+        watching.wait_for_output("Watching.", 60)
+        (mine / "config/urls.py").write_bytes((find_step("1") / "config/urls.py").read_bytes())
+        watching.wait_for_output("Step 1 (setup) is done", 180)
+        watching.wait_for_output("On to step 2 (consumer)", 60)
+        watching.wait_for_output("And 1 more: chat/consumers.py", 60)
+        watching.wait_for_output("7 of 57 requirements", 60)
+        os.kill(watching.pid, signal.SIGINT)
+        wait_until(lambda: not watching.running, 60, "the end of watch")
+        assert "Traceback" not in watching.output
+    state = State.read(mine)
+    assert state.assignment == "step02_consumer"
+    assert len(state.done["step01_setup"]) == 7
+    assert number(find_step(state.assignment)) == 2

@@ -1,0 +1,105 @@
+"""`tutorial propagate` carries a fix into the later steps and loses nothing."""
+
+import subprocess
+
+import pytest
+
+from tutorial.course.propagate import CannotPropagate, propagate
+
+
+def git(root, *arguments):
+    """Run git in a repository."""
+    subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *arguments],
+        cwd=root,
+        check=True,
+        capture_output=True,
+    )
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A course of three small steps, committed."""
+    for step, text in {
+        "step01_a": "one\ntwo\nthree\nfour\nfive\n",
+        "step02_b": "one\ntwo\nthree\nfour\nfive\nsix\n",
+        "step03_c": "one\ntwo\nthree\nfour\nfive\nsix\nseven\n",
+    }.items():
+        (tmp_path / step).mkdir()
+        (tmp_path / step / "code.py").write_text(text)
+        (tmp_path / step / "old.py").write_text("old\n")
+        (tmp_path / step / "README.md").write_text(step)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "all")
+    return tmp_path
+
+
+def read(course, name="code.py"):
+    """Return a file of all three steps."""
+    return [(course / step / name).read_text() for step in ("step01_a", "step02_b", "step03_c")]
+
+
+def test_a_changed_line_travels(course):
+    """A fix in step 1 arrives in steps 2 and 3, which keep what they added."""
+    (course / "step01_a/code.py").write_text("ONE\ntwo\nthree\nfour\nfive\n")
+    result = propagate(course / "step01_a", course)
+    assert result.written == ["step02_b/code.py", "step03_c/code.py"]
+    assert [text.splitlines()[0] for text in read(course)] == ["ONE"] * 3
+    assert [text.splitlines()[-1] for text in read(course)] == ["five", "six", "seven"]
+
+
+def test_a_fix_starts_where_it_was_made(course):
+    """A fix in step 2 does not touch step 1."""
+    (course / "step02_b/code.py").write_text("one\nTWO\nthree\nfour\nfive\nsix\n")
+    propagate(course / "step02_b", course)
+    assert [text.splitlines()[1] for text in read(course)] == ["two", "TWO", "TWO"]
+
+
+def test_new_and_removed_files_travel_and_lessons_do_not(course):
+    """A new file appears in the later steps, a removed one disappears; a README belongs to its step."""
+    (course / "step01_a/new.py").write_text("new\n")
+    (course / "step01_a/old.py").unlink()
+    (course / "step01_a/README.md").write_text("changed")
+    propagate(course / "step01_a", course)
+    assert read(course, "new.py") == ["new\n"] * 3
+    assert not list(course.glob("*/old.py"))
+    assert (course / "step02_b/README.md").read_text() == "step02_b"
+
+
+def test_a_conflict_is_marked_and_nothing_is_lost(course):
+    """Where both changed the same line, both versions stand in the file, and a second run waits."""
+    (course / "step03_c/code.py").write_text("one\ntwo\nmine\nfour\nfive\nsix\nseven\n")
+    git(course, "commit", "-qam", "step 3 has its own third line")
+    (course / "step01_a/code.py").write_text("one\ntwo\nfixed\nfour\nfive\n")
+    result = propagate(course / "step01_a", course)
+    assert (result.written, result.conflicts) == (["step02_b/code.py"], ["step03_c/code.py"])
+    assert "mine\n" in read(course)[2]
+    assert "fixed\n" in read(course)[2]
+    with pytest.raises(CannotPropagate, match="step03_c"):
+        propagate(course / "step01_a", course)
+
+
+def test_a_removal_does_not_throw_a_later_change_away(course):
+    """A file removed in step 1 stays where a later step has changed it, and is reported."""
+    (course / "step03_c/old.py").write_text("old, and more\n")
+    git(course, "commit", "-qam", "step 3 has more")
+    (course / "step01_a/old.py").unlink()
+    result = propagate(course / "step01_a", course)
+    assert result.kept == ["step03_c/old.py"]
+    assert (course / "step03_c/old.py").read_text() == "old, and more\n"
+
+
+def test_a_second_run_changes_nothing(course):
+    """Carrying on the same change twice is harmless."""
+    (course / "step01_a/code.py").write_text("ONE\ntwo\nthree\nfour\nfive\n")
+    propagate(course / "step01_a", course)
+    before = read(course)
+    assert propagate(course / "step01_a", course).written == []
+    assert read(course) == before
+
+
+def test_without_a_change_it_says_so(course):
+    """There is nothing to carry on in a clean step."""
+    with pytest.raises(CannotPropagate, match="no uncommitted change"):
+        propagate(course / "step01_a", course)

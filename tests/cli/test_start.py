@@ -1,0 +1,289 @@
+"""`tutorial start` and `tutorial exercise`: a playground is whole or not there, and nothing old is lost."""
+
+import errno
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import contents
+from tutorial.course.assignment import all_exercises, exercise_assignment, project_files, step_assignment
+from tutorial.course.steps import ROOT, all_steps, find_step, number
+from tutorial.learn import playground
+from tutorial.learn.playground import State, WrongUse, go_on, start
+from tutorial.services.processes import wait_until
+
+LATER = [step for step in all_steps() if number(step) > 1]
+
+
+def leftovers(directory):
+    """Return the names in a directory that no playground has."""
+    return [path.name for path in directory.iterdir() if path.name.startswith(".")]
+
+
+def git(directory, *words):
+    """Run git in a playground and return what it prints."""
+    done = subprocess.run(
+        ["git", *words], cwd=directory, capture_output=True, text=True, timeout=30, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("step", LATER, ids=lambda step: step.name)
+def test_a_playground_is_the_step_before_and_what_the_lesson_gives(tutorial, tmp_path, step):
+    """The finished step before, with the lesson's given files over it, and with the tests of the new step."""
+    done = tutorial("start", number(step), tmp_path / "mine")
+    assert done.exit_code == 0
+    assert f"step {number(step)}" in done.output
+    before = project_files(find_step(str(number(step) - 1)))
+    given = step_assignment(step.name).given
+    expected = {name: path.read_bytes() for name, path in before.items() if name != "README.md"}
+    expected |= {name: path.read_bytes() for name, path in given.items()}
+    mine = contents(tmp_path / "mine")
+    assert mine.pop(playground.STATE)
+    assert mine == expected
+    assert f"tests/test_{step.name}.py" in mine
+
+
+def test_the_first_playground_is_an_empty_project(tutorial, tmp_path):
+    """Step 1 begins with what Django itself makes, and the pages and tests of the step."""
+    assert tutorial("start", 1, tmp_path / "mine").exit_code == 0
+    mine = contents(tmp_path / "mine")
+    assert b"django-admin startproject" in mine["config/settings.py"]
+    assert {"manage.py", "config/asgi.py", "templates/index.html", "pytest.ini"} <= set(mine)
+    assert "config/views.py" not in mine
+
+
+def test_a_playground_is_a_repository_of_its_own(tutorial, tmp_path):
+    """git shows what the learner writes and nothing else: neither state, database nor caches."""
+    mine = tmp_path / "mine"
+    tutorial("start", 3, mine)
+    assert git(mine, "rev-parse", "--show-toplevel") == str(mine)
+    (mine / "db.sqlite3").touch()
+    assert git(mine, "status", "--short") == ""
+    (mine / "chat/routing.py").write_text("urls = []\n")
+    assert git(mine, "status", "--short") == "?? chat/routing.py"
+
+
+def test_an_old_directory_is_moved_aside(tutorial, tmp_path):
+    """What is in DIR, whatever it is, stands whole in a dated copy beside it; twice a second too."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    done = tutorial("start", 2, mine)
+    tutorial("start", 2, mine)
+    asides = [
+        path for path in tmp_path.iterdir() if re.fullmatch(r"mine-\d{4}-\d\d-\d\d-\d{6}(-\d)?", path.name)
+    ]
+    assert len(asides) == 2
+    assert [path.read_text() for path in tmp_path.glob("*/thesis.txt")] == ["years of work"]
+    assert "is now in" in done.output
+
+
+def test_progress_outlives_a_new_start(tmp_path):
+    """Starting another step in the same directory keeps what was done before."""
+    start(step_assignment("2"), tmp_path / "mine")
+    State("step02_consumer", {"step02_consumer": ["test_a"]}).write(tmp_path / "mine")
+    start(step_assignment("3"), tmp_path / "mine")
+    assert State.read(tmp_path / "mine") == State("step03_routing", {"step02_consumer": ["test_a"]})
+
+
+@pytest.mark.parametrize("exercise", all_exercises(), ids=lambda assignment: assignment.name)
+def test_an_exercise_is_set_up(tutorial, tmp_path, exercise):
+    """The exercise's step is laid out whole, with the exercise's test beside the step's."""
+    done = tutorial("exercise", exercise.name.replace("_", "-"), tmp_path / "mine")
+    assert done.exit_code == 0
+    assert str(exercise.readme) in done.output.replace("\n", "")
+    mine = contents(tmp_path / "mine")
+    assert mine[f"tests/test_{exercise.name}.py"] == exercise.test_file.read_bytes()
+    assert all(
+        mine[name] == (exercise.step / name).read_bytes()
+        for name in step_assignment(exercise.step.name).solution
+    )
+    assert not (set(exercise.solution) - set(step_assignment(exercise.step.name).solution)) & set(mine)
+
+
+@pytest.mark.parametrize(
+    "interruption", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")]
+)
+@pytest.mark.parametrize("at", [0, 1, 7, "git", "swap"])
+def test_an_interrupted_start_changes_nothing(tmp_path, monkeypatch, interruption, at):
+    """Ctrl-C or a full disk at any point leaves the old directory as it was and no half-made one."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    copied = 0
+
+    def interrupted(*arguments):
+        nonlocal copied
+        if copied == at or isinstance(at, str):
+            raise interruption
+        copied += 1
+        return copy(*arguments)
+
+    copy = shutil.copy
+    if at == "git":
+        monkeypatch.setattr(playground, "make_repository", interrupted)
+    elif at == "swap":
+        monkeypatch.setattr(playground, "swap", interrupted)
+    else:
+        monkeypatch.setattr(playground.shutil, "copy", interrupted)
+    with pytest.raises((KeyboardInterrupt, OSError)):
+        start(step_assignment("3"), mine)
+    assert contents(tmp_path) == {"mine/thesis.txt": b"years of work"}
+    assert leftovers(tmp_path) == []
+
+
+def test_a_rename_that_fails_puts_the_old_directory_back(tmp_path, monkeypatch):
+    """When the new directory cannot get its name, the old one has it again."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    rename = playground.Path.rename
+
+    def fails(path, target):
+        if path.name.startswith(".mine-"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(playground.Path, "rename", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        start(step_assignment("3"), mine)
+    assert contents(tmp_path) == {"mine/thesis.txt": b"years of work"}
+
+
+@pytest.mark.parametrize("moment", ["", "chat", ".git", ".git/objects"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
+def test_a_signal_in_the_middle_leaves_no_half(tmp_path, number, moment):
+    """Ctrl-C, a closed terminal or a kill of the real command, at several moments: all or nothing."""
+
+    def reached():
+        return list(tmp_path.glob(f".mine-*/{moment}")) or running.poll() is not None
+
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    command = [sys.executable, "-m", "tutorial", "start", "5", str(mine)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
+        wait_until(reached, 60, "that moment")
+        running.send_signal(number)
+        running.wait(60)
+    assert leftovers(tmp_path) == []
+    [thesis] = tmp_path.glob("*/thesis.txt")
+    if thesis.parent != mine:
+        assert (mine / "blog/forms.py").exists()
+
+
+def test_a_real_limit_on_file_sizes_is_a_full_disk(tmp_path):
+    """When the system refuses to write more, a line says so and nothing is left behind."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tutorial", "start", "3", str(tmp_path / "mine")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "File too large" in done.stderr
+    assert "Nothing of yours is lost" in done.stderr
+
+
+def test_a_directory_that_cannot_be_written_is_named(tutorial):
+    """Where nothing may be written, a line says where, and the exit code is 2."""
+    done = tutorial("start", "3", "/proc/mine")
+    assert done.exit_code == 2
+    assert "/proc/" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "place", [".", "..", "step03_routing", "step03_routing/chat", "docs/mine", ".git", "Makefile"]
+)
+def test_the_course_itself_is_never_moved(tutorial, place):
+    """No playground takes the place of the course's own directories or of a file."""
+    before = sorted(ROOT.iterdir())
+    done = tutorial("start", "3", ROOT / place)
+    assert done.exit_code == 2
+    assert sorted(ROOT.iterdir()) == before
+
+
+def test_without_git_there_is_a_playground_all_the_same(tutorial, tmp_path, monkeypatch):
+    """A machine without git is told so in a line, and goes on."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = tutorial("start", "3", tmp_path / "mine")
+    assert done.exit_code == 0
+    assert "no git repository" in done.output
+    assert (tmp_path / "mine/chat/consumers.py").exists()
+
+
+def test_going_on_keeps_what_the_learner_wrote(tmp_path):
+    """The next step's given files come in; a file that the learner changed is merged, or left and named."""
+    mine = tmp_path / "mine"
+    start(step_assignment("4"), mine)
+    (mine / "chat/consumers.py").write_text("# mine\n")
+    style = (mine / "static/style.css").read_text()
+    (mine / "static/style.css").write_text(f"/* mine */\n{style}")
+    (mine / "config/urls.py").write_text("urlpatterns = ['all', 'mine']\n")
+    assert go_on(step_assignment("5"), mine) == ["config/urls.py"]
+    assert (mine / "chat/consumers.py").read_text() == "# mine\n"
+    assert (mine / "config/urls.py").read_text() == "urlpatterns = ['all', 'mine']\n"
+    style = (mine / "static/style.css").read_text()
+    assert style.startswith("/* mine */\n")
+    assert ".byline" in style
+    assert (mine / "blog/views.py").exists()
+    assert not (mine / "blog/tasks.py").exists()
+    assert State.read(mine).assignment == "step05_celery"
+    assert git(mine, "log", "--format=%s").splitlines() == [
+        "Start of step 5 (celery)",
+        "Before step 5 (celery)",
+        "Start of step 4 (client)",
+    ]
+
+
+def test_unknown_names_get_the_nearest(tutorial, tmp_path):
+    """Who mistypes a step or an exercise is told the nearest names, with exit code 2."""
+    for words, near in (
+        (("start", "rooting", tmp_path / "mine"), "routing"),
+        (("exercise", "rate_limits", tmp_path / "mine"), "rate_limit"),
+        (("check", "celry", find_step("5")), "celery"),
+        (("check", "recovry", find_step("5")), "recovery"),
+    ):
+        done = tutorial(*words)
+        assert done.exit_code == 2
+        assert f"Did you mean {near}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_no_project_is_told_what_was_looked_for(tutorial, tmp_path):
+    """check, hint, compare and watch say which files they looked for."""
+    for words in (
+        ("check", "3", tmp_path),
+        ("hint", "3", tmp_path),
+        ("compare", "3", tmp_path),
+        ("watch", tmp_path),
+    ):
+        done = tutorial(*words)
+        assert done.exit_code == 2
+        assert "manage.py nor config/settings.py" in done.stderr
+
+
+def test_a_broken_note_of_progress_is_named(tmp_path):
+    """A state file that cannot be read is named, with what to do."""
+    (tmp_path / playground.STATE).write_text("{")
+    with pytest.raises(WrongUse, match=re.escape(str(tmp_path / playground.STATE))):
+        State.read(tmp_path)
+
+
+def test_the_exercises_solution_is_not_handed_out(tmp_path):
+    """The finished files of an exercise are those of its step with its solution over them."""
+    assignment = exercise_assignment("rate_limit")
+    assert assignment.solution["chat/limits.py"].is_relative_to(ROOT / "exercises")
+    assert assignment.solution["chat/routing.py"].is_relative_to(assignment.step)
+    assert not any("solution" in str(path) for path in assignment.given.values())
+    assert os.path.exists(assignment.readme)

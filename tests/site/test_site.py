@@ -1,0 +1,202 @@
+"""The site builds without a warning, asks no other host for anything, and its links lead somewhere."""
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urldefrag, urlencode, urljoin
+
+import pytest
+
+from tutorial.course.diffs import diff_file
+from tutorial.course.steps import ROOT, all_steps, number
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+PAGES = [
+    *("index", "lessons/step01", "lessons/step05", "exercises/rate_limit/README", "diffs/step02-step03"),
+    *("notebooks/02_consumer", "symptoms", "errata", "concepts/processes", "guarantees", "glossary"),
+    *("instructors", "search"),
+]
+OURS = [path for part in ("docs", "exercises") for path in ROOT.joinpath(part).rglob("*.md")]
+OURS = [path for path in OURS if "_build" not in path.parts]
+OURS += [step / "README.md" for step in all_steps()] + sorted(ROOT.glob("*.md"))
+
+
+class Links(HTMLParser):
+    """Collects the addresses that a page refers to, here and elsewhere, and the anchors it has."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.external, self.anchors = [], set(), set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        """Called for every tag."""
+        for name, value in attributes:
+            if name in ("href", "src") and value and not value.startswith(("data:", "mailto:")):
+                self.external.add((tag, value)) if value.startswith("http") else self.addresses.append(value)
+            if name == "id":
+                self.anchors.add(value)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built from a copy, so that nothing is left in the checkout; and the seconds it took."""
+    root = tmp_path_factory.mktemp("site")
+    for name in ("docs", "notebooks", "exercises", "tests", *(step.name for step in all_steps())):
+        if (ROOT / name).exists():
+            ignored = shutil.ignore_patterns("_build", "__pycache__", "db.sqlite3*")
+            shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=ignored)
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, root)
+    target = root / "html"
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", target],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    target.joinpath("seconds").write_text(str(time.monotonic() - start))
+    return target
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files without a log."""
+
+    def log_message(self, *arguments):
+        """Called for every request."""
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """The address of a server for the built site."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_site_builds_within_a_minute(site):
+    """`make docs` has no warning and takes less than 60 seconds."""
+    assert float((site / "seconds").read_text()) < 60
+
+
+def test_every_link_in_the_site_leads_somewhere(site):
+    """Each address and anchor in the built pages exists."""
+    pages = {path.resolve(): Links(path.read_text()) for path in site.rglob("*.html")}
+    missing = []
+    for page, links in pages.items():
+        for address in links.addresses:
+            path, anchor = urldefrag(urljoin(page.as_uri(), address))
+            target = unquote(path.removeprefix("file://").partition("?")[0])
+            found = [known for known in pages if str(known) == target]
+            if anchor and found:
+                if unquote(anchor) not in pages[found[0]].anchors:
+                    missing.append(f"{page.relative_to(site.resolve())}: {address}")
+            elif not found and not (site / target).exists():
+                missing.append(f"{page.relative_to(site.resolve())}: {address}")
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_on_a_code_host_leads_somewhere(page):
+    """Each relative link of a lesson or page exists as a file, for whoever reads it there."""
+    for link in LINK.findall(page.read_text()):
+        if "://" not in link and not link.startswith("#"):
+            assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+def test_the_links_to_elsewhere_are_listed(site):
+    """external-links.txt has every address outside, with the pages that link to it. Nobody fetches them."""
+    listed = dict(line.split(" ", 1) for line in (site / "external-links.txt").read_text().splitlines())
+    assert "guarantees" in listed["https://hexdocs.pm/phoenix/channels.html"]
+    # The theme's own links stand on every page.
+    pages = [Links(path.read_text()).external for path in site.rglob("*.html")]
+    ours = set.union(*pages) - set.intersection(*pages)
+    assert {address for tag, address in ours if tag == "a"} <= set(listed)
+
+
+def test_no_page_takes_anything_from_elsewhere(site):
+    """Scripts, styles, pictures and fonts come with the site, on every page."""
+    for path in site.rglob("*.html"):
+        assert {(tag, address) for tag, address in Links(path.read_text()).external if tag != "a"} == set()
+
+
+@pytest.mark.parametrize("page", ["lessons/step01", "lessons/step05", "concepts/tasks"])
+def test_a_page_leads_to_the_previous_and_the_next(site, page):
+    """Whoever reads in order needs no menu."""
+    related = (site / f"{page}.html").read_text().partition('class="related-pages"')[2]
+    assert "next-page" in related
+    assert "prev-page" in related
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+async def test_the_site_needs_no_other_host(browser, address, width, scheme):
+    """A dozen pages ask only the server they come from, and are no wider than a telephone's window."""
+    context = await browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, service_workers="block"
+    )
+    requested = []
+    context.on("request", lambda request: requested.append(request.url))
+
+    async def look(name):
+        page = await context.new_page()
+        await page.goto(f"{address}{name}.html", wait_until="networkidle")
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == (scheme == "dark"), name
+
+    await asyncio.gather(*map(look, PAGES))
+    await context.close()
+    assert len(requested) > len(PAGES)
+    assert [url for url in requested if not url.startswith((address, "data:"))] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [("acknowledgement", "step05"), ("Apps aren't loaded yet", "symptoms"), ("epoch", "guarantees")],
+)
+async def test_the_search_finds(browser, address, words, page):
+    """A word of a lesson and the text of an error are found, without a server's help."""
+    tab = await browser.new_page()
+    await tab.goto(f"{address}search.html?{urlencode({'q': words})}")
+    await tab.locator(f".search a[href*='{page}']").first.wait_for()
+    await tab.close()
+
+
+@pytest.mark.parametrize("after", all_steps()[1:], ids=lambda step: step.name)
+def test_a_diff_page_helps_to_read_every_file(after):
+    """Each changed file has a heading, a sentence, and its part of the diff, in the diff's order."""
+    diff = diff_file(number(after))
+    heads = re.findall(r"^diff --git .*$", diff.read_text(), re.MULTILINE)
+    page = diff.with_suffix(".md").read_text()
+    parts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    assert [part.splitlines()[0] for part in parts] == [f"`{head.rpartition(' b/')[2]}`" for head in heads]
+    for head, part in zip(heads, parts, strict=True):
+        assert re.search(r"\.$", part.splitlines()[2]), head
+        empty = head.endswith("__init__.py") and "Empty" in part
+        assert empty or f":start-at: {head}\n" in part, head
+        assert empty or (":end-before: diff --git\n" in part) == (head != heads[-1]), head
+
+
+def test_the_pictures_are_small():
+    """A screenshot takes less than 60 kB, a drawing less than 6 kB with its text as text."""
+    images = ROOT / "docs/images"
+    assert all(path.stat().st_size < 60_000 for path in images.glob("*.png"))
+    for path in images.glob("*.svg"):
+        assert path.stat().st_size < 6_000
+        assert "<text" in path.read_text()
+        assert "prefers-color-scheme: dark" in path.read_text()

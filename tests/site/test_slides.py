@@ -1,0 +1,104 @@
+"""The slides: made from the lessons, whole on their screens, and without a network."""
+
+import re
+
+import pytest
+from slides import build, markdown, slides, write_sources
+
+from tutorial.course.steps import all_steps
+
+LESSON = """---
+minutes: 5
+---
+
+# Step 9: bells
+
+## The idea
+
+A bell rings. It is heard by all. A **clapper** is inside, see [the lesson](../x/README.md).
+
+![A bell](../docs/images/bell.svg)
+
+- `ring()` rings. It may be called twice.
+
+```python bells/bell.py
+def ring():
+    return "ding"
+```
+
+## Go further
+
+Ring another bell.
+"""
+
+
+# Goes through the slides and returns the beginning of each on which something has no room.
+TOO_LARGE = """() => Array.from({ length: Reveal.getTotalSlides() }, () => {
+    const slide = Reveal.getCurrentSlide();
+    const parts = [slide, ...slide.querySelectorAll("pre code")];
+    const tooLarge = slide.scrollHeight > 680 || parts.some((part) => part.scrollWidth > part.clientWidth);
+    Reveal.next();
+    return tooLarge ? slide.textContent.trim().slice(0, 60) : "";
+}).filter(Boolean)"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The slides, built."""
+    target = tmp_path_factory.mktemp("slides")
+    assert build(target) == 0
+    return target
+
+
+def test_a_slide_shows_the_point_and_the_notes_have_the_rest():
+    """Of a paragraph the first sentence and the terms are shown; the speaker sees all of it."""
+    title, idea = slides(LESSON)
+    assert (title.heading, title.blocks) == ("# Step 9: bells", [])
+    assert idea.blocks == [
+        "A bell rings. A **clapper** is inside, see the lesson.",
+        "![A bell](../docs/images/bell.svg)",
+        "- `ring()` rings.",
+        '```python\ndef ring():\n    return "ding"\n```',
+    ]
+    assert idea.notes == [
+        "A bell rings. It is heard by all. A **clapper** is inside, see the lesson.",
+        "`ring()` rings. It may be called twice.",
+    ]
+
+
+def test_a_long_listing_goes_on_below_and_loses_no_line():
+    """A listing that is too long for a slide is cut at an empty line, under the same heading."""
+    code = "\n".join(f"line{number}" if number % 8 else "" for number in range(1, 61))
+    made = slides(f"# A\n\n## B\n\n```python\n{code}\n```\n")
+    assert [slide.heading for slide in made] == ["# A", "## B", "### B", "### B"]
+    text = markdown(made)
+    assert re.findall(r"line\d+", text) == re.findall(r"line\d+", code)
+    assert all(block.splitlines()[-2].startswith("line") for slide in made for block in slide.blocks)
+
+
+def test_every_listing_of_a_lesson_is_on_its_slides(tmp_path):
+    """Each line of each listing stands on the slides, in the lesson's order."""
+    write_sources(tmp_path)
+    for step in all_steps():
+        lines = re.findall(
+            r"^```\w+ \S+\n(.*?)^```$", (step / "README.md").read_text(), re.MULTILINE | re.DOTALL
+        )
+        shown = (tmp_path / f"{step.name[:6]}.md").read_text().splitlines()
+        rest = iter(shown)
+        assert all(line in rest for listing in lines for line in listing.splitlines() if line.strip())
+
+
+async def test_the_slides_fit_and_need_no_network(browser, built):
+    """Opened as files, they ask no host for anything, and nothing runs out of a slide."""
+    page = await browser.new_page(viewport={"width": 1100, "height": 680})
+    requested, errors = [], []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    for step in all_steps():
+        await page.goto((built / f"{step.name[:6]}.html").as_uri())
+        await page.wait_for_function("window.Reveal && Reveal.isReady()")
+        assert await page.evaluate(TOO_LARGE) == []
+        assert await page.locator("aside.notes").count() > 5
+    await page.close()
+    assert errors == []
+    assert [url for url in requested if not url.startswith(("file:", "data:"))] == []

@@ -1,0 +1,195 @@
+"""What a learner is asked to do: a step or an exercise, its finished files, and what its tests require."""
+
+import ast
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tutorial.course.files import project_files
+from tutorial.course.front_matter import front_matter
+from tutorial.course.steps import ROOT, UnknownStep, all_steps, find_step, number
+
+EXERCISES = ROOT / "exercises"
+
+
+class UnknownAssignment(ValueError):
+    """Raised for a step or exercise that does not exist; its text names what is nearest."""
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing that a step or exercise asks for: a test function.
+
+    Attributes:
+        module: The name of its test file without `.py`.
+        name: The name of the function.
+        text: The first line of its docstring.
+    """
+
+    module: str
+    name: str
+    text: str
+
+
+def requirements(test_file: Path) -> list[Requirement]:
+    """Return what a test file requires, in its order."""
+    tree = ast.parse(test_file.read_text(encoding="utf-8"))
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return [
+        Requirement(test_file.stem, node.name, (ast.get_docstring(node) or node.name).splitlines()[0])
+        for node in functions
+        if node.name.startswith("test_")
+    ]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A step, or an exercise on a step.
+
+    Attributes:
+        name: The name of its directory.
+        step: The directory of the step; for an exercise, of the one it builds on.
+        exercise: The directory of the exercise, or None.
+    """
+
+    name: str
+    step: Path
+    exercise: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is called in a sentence, such as `step 3 (routing)`."""
+        if self.exercise:
+            return f"exercise {self.name}"
+        return f"step {number(self.step)} ({self.step.name.partition('_')[2]})"
+
+    @cached_property
+    def about(self) -> dict:
+        """The front matter of its README."""
+        return front_matter(self.readme)
+
+    @property
+    def readme(self) -> Path:
+        """Its lesson, or the exercise's assignment."""
+        return (self.exercise or self.step) / "README.md"
+
+    @cached_property
+    def test_file(self) -> Path:
+        """The tests that are its own, as against those of earlier steps."""
+        if self.exercise:
+            return self.exercise / f"test_{self.name}.py"
+        return self.step / f"tests/test_{self.name}.py"
+
+    @cached_property
+    def requirements(self) -> list[Requirement]:
+        """What its own tests require."""
+        return requirements(self.test_file)
+
+    def selection(self) -> tuple[list[str], str]:
+        """Return the test files that judge it, and an expression for pytest's `-k` to choose among them."""
+        if not self.exercise:
+            return [f"tests/{path.name}" for path in sorted((self.step / "tests").glob("test_*.py"))], ""
+        concerns = self.about.get("concerns") or {}
+        chosen = [f"({name} and ({only}))" if only else name for name, only in concerns.items()]
+        modules = [self.test_file.stem, *concerns]
+        return [f"tests/{name}.py" for name in modules], " or ".join([self.test_file.stem, *chosen])
+
+    @cached_property
+    def solution(self) -> dict[str, Path]:
+        """The files of the finished project by their path in it, without lesson and tests."""
+        found = project_files(self.step)
+        if self.exercise:
+            found |= project_files(self.exercise / "solution")
+        return {
+            name: path
+            for name, path in found.items()
+            if not name.startswith("tests/") and name not in ("README.md", "pytest.ini")
+        }
+
+    def tests(self) -> dict[str, Path]:
+        """Return the files that tests need, by their path in a project: never the learner's own."""
+        names = [name for name in project_files(self.step) if name.startswith("tests/")]
+        found = {name: self.step / name for name in ["pytest.ini", *names]}
+        if self.exercise:
+            found |= {f"tests/{path.name}": path for path in self.exercise.glob("*.py")}
+        return found
+
+    @cached_property
+    def given(self) -> dict[str, Path]:
+        """The files that the lesson hands out instead of having them typed, tests included."""
+        if self.exercise:
+            return self.tests()
+        names = self.about.get("given", [])
+        if not earlier_step(self.step):
+            # The first lesson is read, not typed. Whoever types it all the same is spared the pages.
+            names = [name for name in self.solution if not name.endswith(".py")]
+        return {name: self.step / name for name in names} | self.tests()
+
+    def nearest_file(self, name: str) -> str:
+        """Return the names of the finished project's files that are most like one, in a sentence."""
+        return nearest(name, self.solution)
+
+
+def earlier_step(step: Path) -> Path | None:
+    """Return the step before a step, or None for the first."""
+    return next((other for other in all_steps() if number(other) == number(step) - 1), None)
+
+
+def step_assignment(name: str) -> Assignment:
+    """Return the assignment of a step.
+
+    Raises:
+        UnknownStep: There is no such step.
+    """
+    step = find_step(name)
+    return Assignment(step.name, step)
+
+
+def all_exercises() -> list[Assignment]:
+    """Return the exercises, those on earlier steps and shorter ones first."""
+    found = []
+    for readme in EXERCISES.glob("*/README.md"):
+        about = front_matter(readme)
+        found.append(Assignment(readme.parent.name, find_step(about["step"]), readme.parent))
+    return sorted(
+        found, key=lambda assignment: (assignment.step.name, assignment.about["minutes"], assignment.name)
+    )
+
+
+def exercise_assignment(name: str) -> Assignment:
+    """Return an exercise that a person named.
+
+    Raises:
+        UnknownAssignment: There is none of that name.
+    """
+    exercises = {assignment.name: assignment for assignment in all_exercises()}
+    wanted = name.strip().rstrip("/").replace("-", "_")
+    if wanted not in exercises:
+        raise UnknownAssignment(f"There is no exercise {name!r}. {nearest(wanted, exercises)}")
+    return exercises[wanted]
+
+
+def find_assignment(name: str) -> Assignment:
+    """Return the step or exercise that a person named.
+
+    Raises:
+        UnknownAssignment: There is neither.
+    """
+    exercises = [assignment.name for assignment in all_exercises()]
+    if name.strip().rstrip("/").replace("-", "_") in exercises:
+        return exercise_assignment(name)
+    try:
+        return step_assignment(name)
+    except UnknownStep:
+        names = [step.name for step in all_steps()] + exercises
+        near = nearest(name.lower(), names + [step.name.partition("_")[2] for step in all_steps()], names)
+        raise UnknownAssignment(f"There is no step or exercise {name!r}. {near}") from None
+
+
+def nearest(name: str, names: Iterable[str], otherwise: Iterable[str] | None = None) -> str:
+    """Return a sentence that offers the names most like one, or all (or others) where none is alike."""
+    names = list(names)
+    near = difflib.get_close_matches(name, names, 2, 0.55)
+    return f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(otherwise or names)}."

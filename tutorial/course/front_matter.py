@@ -1,0 +1,24 @@
+"""What lessons and exercises say about themselves."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+FRONT_MATTER = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
+
+
+class NoFrontMatter(ValueError):
+    """Raised for a README that doesn't say how long it takes; its text names the file."""
+
+
+def front_matter(readme: Path) -> dict:
+    """Return what a lesson or an exercise says about itself between its first two lines of dashes.
+
+    Raises:
+        NoFrontMatter: It says nothing.
+    """
+    found = FRONT_MATTER.match(readme.read_text(encoding="utf-8"))
+    if not found:
+        raise NoFrontMatter(f"{readme} does not begin with `minutes:` between two lines of dashes.")
+    return yaml.safe_load(found[1])

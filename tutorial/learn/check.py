@@ -1,0 +1,378 @@
+"""Judge a learner's project by a step's or an exercise's tests, in two stages.
+
+First what needs no server: missing files, syntax, loading. Then the tests. Both run on a temporary copy
+with the course's own tests in it, in processes that are ended with all that they have started.
+"""
+
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tutorial.course.assignment import Assignment, Requirement
+from tutorial.course.files import copy_project, project_files
+from tutorial.learn.explain import Problem, choose_place, explain_failure, file_in, hints, short, symptom
+from tutorial.learn.sandbox.supervise import OUTPUT_KEPT, Ended, supervise
+from tutorial.services.processes import patience
+
+LIMIT = 30  # seconds that a test may take; more on a busy machine
+LOAD_LIMIT = 15  # the same for loading the project, which takes about a second
+LARGEST_FILE = 8 * 1024 * 1024  # bytes; a larger file is not copied
+
+
+class CannotCheck(RuntimeError):
+    """Raised when nothing can be judged; its text says why and what to do."""
+
+
+class Cancelled(RuntimeError):
+    """Raised when a check was given up half-way, because the code has changed again."""
+
+
+@dataclass
+class Verdict:
+    """What came of a check.
+
+    Attributes:
+        required: What was to be judged, in the order it ran.
+        states: For each requirement `done`, `not yet` or `skipped`; nothing for those not reached.
+        problems: What is not right yet, the first one first.
+        notes: What else a learner should know, each in a line.
+        seconds: How long it took.
+    """
+
+    required: list[Requirement] = field(default_factory=list)
+    states: dict[Requirement, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0
+
+    @property
+    def good(self) -> bool:
+        """Whether all requirements are met."""
+        return not self.problems and bool(self.states)
+
+    def names(self, state: str) -> list[str]:
+        """Return the names of the requirements in a state."""
+        return [required.name for required, its in self.states.items() if its == state]
+
+
+def check(
+    project: Path,
+    assignment: Assignment,
+    *,
+    first: list[str] | None = None,
+    everything: bool = False,
+    only: str = "",
+    on_state: Callable[[Requirement, str], None] = lambda required, state: None,
+    cancel: threading.Event | None = None,
+) -> Verdict:
+    """Judge a project.
+
+    Args:
+        project: The directory of the learner's project. Nothing in it is changed.
+        assignment: The step or exercise whose tests judge it.
+        first: Names of the requirements to begin with.
+        everything: Go on after the first requirement that is not met.
+        only: An expression as for pytest's `-k`, which chooses among the tests.
+        on_state: Called with each requirement whose state is known, as soon as it is.
+        cancel: Gives the check up when it is set.
+
+    Raises:
+        CannotCheck: Nothing could be judged, for instance because there is no broker.
+        Cancelled: It was given up.
+        OSError: The copy could not be made.
+    """
+    begin = time.monotonic()
+    verdict = Verdict()
+    verdict.problems = missing_files(project, assignment) or syntax_errors(project)
+    if not verdict.problems:
+        with tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as directory:
+            copy = Path(directory) / "project"
+            copy_for_check(project, copy, assignment)
+            loading = load(copy, assignment, verdict, cancel)
+            verdict.problems = [loading] if loading else []
+            if not loading:
+                run_tests(copy, assignment, verdict, first or [], everything, only, on_state, cancel)
+    verdict.seconds = time.monotonic() - begin
+    return verdict
+
+
+def missing_files(project: Path, assignment: Assignment) -> list[Problem]:
+    """Return the files of the finished project that a learner's has not yet."""
+    has = {name.rpartition("/")[2] for name in project_files(project)}
+    missing = []
+    for name in assignment.solution:
+        if (project / name).is_file() or is_optional(assignment, name):
+            continue
+        base = name.rpartition("/")[2]
+        moved = next((other for other in project_files(project) if other.endswith(f"/{base}")), None)
+        hint = f"The lesson says what belongs into it: {assignment.readme.parent.name}/README.md."
+        if moved and base in has and base != "__init__.py":
+            hint = f"There is {moved}, which has the same name. Does it belong here?"
+        elif base == "__init__.py":
+            hint = "An empty file is enough: it makes the directory a package."
+        missing.append(Problem(f"{name} is missing", name, hint=hint))
+    return missing
+
+
+def is_optional(assignment: Assignment, name: str) -> bool:
+    """Tell whether a project can be judged without a file: pictures, and the free choices of an exercise."""
+    if name.endswith((".svg", ".css")):
+        return True
+    return bool(assignment.exercise) and not (assignment.step / name).exists()
+
+
+def syntax_errors(project: Path) -> list[Problem]:
+    """Return the files that are no Python, one problem each."""
+    problems = []
+    for name, path in project_files(project).items():
+        if not name.endswith(".py") or name.startswith("tests/") or path.stat().st_size > LARGEST_FILE:
+            continue
+        try:
+            compile(path.read_bytes(), name, "exec", dont_inherit=True)
+        except SyntaxError as error:
+            line = (error.text or "").strip()
+            problems.append(
+                Problem(
+                    f"{type(error).__name__}: {error.msg}",
+                    name,
+                    error.lineno or 0,
+                    seen=short(line),
+                    hint="Look at this line and at the one before it: a bracket, a quote or a colon.",
+                )
+            )
+        except (ValueError, RecursionError, MemoryError) as error:
+            problems.append(Problem(f"This is no Python: {error}", name, hint="Look for stray characters."))
+    return problems
+
+
+def copy_for_check(project: Path, copy: Path, assignment: Assignment) -> None:
+    """Copy a learner's project and lay the course's own tests over the copy."""
+    copy_project(project, copy, largest=LARGEST_FILE)
+    shutil.rmtree(copy / "tests", ignore_errors=True)
+    (copy / "conftest.py").unlink(missing_ok=True)
+    for name, path in assignment.tests().items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy / name)
+
+
+def load(
+    copy: Path, assignment: Assignment, verdict: Verdict, cancel: threading.Event | None
+) -> Problem | None:
+    """Load the project as a server would, in a process of its own; return what is wrong, or None."""
+    names = [name for name in project_files(copy) if not name.startswith("tests/")]
+    modules = [
+        name.removesuffix(".py").replace("/", ".")
+        for name in assignment.solution
+        if name in names
+        and name.endswith(".py")
+        and name.count("/") == 1
+        and not name.endswith("__init__.py")
+    ]
+    templates = [name for name in names if name.endswith(".html") and "templates/" in name]
+    report = copy.parent / "load.jsonl"
+    events: list[dict] = []
+    limit = patience(LOAD_LIMIT)
+    words = [str(report), str(limit), *modules, "--", *templates]
+    command = [sys.executable, "-m", "tutorial.learn.sandbox.load_check", *words]
+    env = {"DATABASE_PATH": str(copy.parent / "load.sqlite3"), "TMPDIR": str(copy.parent)}
+    ended = supervise(command, copy, report, 2 * limit, events.append, cancel, env)
+    if ended.why == "cancelled":
+        raise Cancelled
+    note_output(ended, verdict)
+    if events and "problem" in events[-1]:
+        found = events[-1]["problem"]
+        return loading_problem(found, copy, assignment) if found else None
+    file = next((event["loads"] for event in reversed(events) if "loads" in event), "config/settings.py")
+    return stopped_problem(ended, file, copy)
+
+
+def loading_problem(found: dict, copy: Path, assignment: Assignment) -> Problem:
+    """Return the problem that an exception while loading shows."""
+    text = f"{found['error']}: {short(found['message'])}" if found["message"] else found["error"]
+    if found["error"] in ("SystemExit", "KeyboardInterrupt"):
+        text = f"The code ends the interpreter while it is loaded ({text})"
+    sign = symptom(text)
+    places = [(sign["file"], 0)] if sign else []
+    places += [tuple(found["place"])] if found["place"] else []
+    places += file_in(found["message"], assignment)
+    file, line = choose_place([*places, ("config/settings.py", 0)], copy, assignment)
+    line = line or next((number for name, number in places if name == file), 0)
+    hint = f"{sign['hint']} (docs/symptoms.md#{sign['number']})" if sign else loading_hint(found)
+    return Problem(text, file, line, seen="", hint=hint, traceback=found.get("traceback", ""))
+
+
+def loading_hint(found: dict) -> str:
+    """Return what to try about an exception while loading."""
+    if found["error"] in ("ImportError", "ModuleNotFoundError"):
+        return "Compare the name in the import with the name in the file it comes from."
+    if found["error"] == "NameError":
+        return "Is it spelt as where it is defined, and imported?"
+    return "`python manage.py check` in your directory shows the same, and -v here the whole traceback."
+
+
+def stopped_problem(ended: Ended, file: str, copy: Path) -> Problem:
+    """Return the problem of code that ended or hung instead of telling what came of it."""
+    frames = re.findall(r'File "(.+?)", line (\d+)', ended.output if ended.why == "hung" else "")
+    own = [(Path(path), int(line)) for path, line in frames if Path(path).is_relative_to(copy)]
+    own = [(path, line) for path, line in own if not path.is_relative_to(copy / "tests")]
+    line = 0
+    if own:
+        file, line = own[0][0].relative_to(copy).as_posix(), own[0][1]
+    if ended.why == "hung":
+        what = f"The code hangs: nothing happened for {ended.silent:.0f} s"
+        hint = "A loop without an end, or a wait for something that never comes."
+    elif ended.why == "printed too much":
+        what = f"The code prints without end: {ended.printed // 2**20} MB so far"
+        hint = "Take the print() out of the loop."
+    else:
+        by_signal = f"by signal {-ended.code}" if ended.code < 0 else f"with code {ended.code}"
+        what = f"The code ends the interpreter ({by_signal})"
+        hint = "Look for exit(), quit(), os._exit() or os.kill()."
+    return Problem(
+        what, file, line, hint=hint, seen="" if frames else last_line(ended.output), traceback=ended.output
+    )
+
+
+def last_line(output: str) -> str:
+    """Return the last line of an output, shortened."""
+    lines = output.strip().splitlines()
+    return short(lines[-1]) if lines else ""
+
+
+def note_output(ended: Ended, verdict: Verdict) -> None:
+    """Say it when the code prints a lot."""
+    if ended.printed > OUTPUT_KEPT:
+        verdict.notes.append(
+            f"Your code printed {ended.printed:,} bytes. Only the end is kept: {last_line(ended.output)[:80]}"
+        )
+
+
+def run_tests(
+    copy: Path,
+    assignment: Assignment,
+    verdict: Verdict,
+    first: list[str],
+    everything: bool,
+    only: str,
+    on_state: Callable[[Requirement, str], None],
+    cancel: threading.Event | None,
+) -> None:
+    """Run the tests and write what comes of them into the verdict."""
+    files, chosen = assignment.selection()
+    chosen = " and ".join(f"({part})" for part in (chosen, only) if part)
+    report = copy.parent / "tests.jsonl"
+    limit = patience(LIMIT)
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "tutorial.learn.sandbox.events"),
+        *("-p", "no:cacheprovider", *files),
+        *("-o", f"faulthandler_timeout={limit}", "-o", "faulthandler_exit_on_timeout=true"),
+        *(() if everything else ("-x",)),
+        *(("-k", chosen) if chosen else ()),
+    ]
+    listener = Listener(copy, assignment, verdict, on_state)
+    env = {"TUTORIAL_FIRST": ",".join(first), "TMPDIR": str(copy.parent)}
+    ended = supervise(command, copy, report, 2 * limit, listener, cancel, env)
+    if ended.why == "cancelled":
+        raise Cancelled
+    note_output(ended, verdict)
+    if listener.unreadable:
+        verdict.problems = [listener.unreadable]
+    elif ended.code == 5:
+        raise CannotCheck(f"No requirement of {assignment.title} is called {only!r}.")
+    elif ended.code == 4 and not verdict.required:
+        raise CannotCheck(last_line(ended.output).removeprefix("ERROR: "))
+    elif not verdict.problems and (len(verdict.states) < len(verdict.required) or not verdict.required):
+        # Nothing failed, and yet not all was judged. An exit code of 0 may be the learner's own.
+        listener.stopped(ended)
+
+
+class Listener:
+    """Turns the events of the tests into a verdict.
+
+    Args:
+        copy: The project that is judged.
+        assignment: The step or exercise that is judged.
+        verdict: What to write into.
+        on_state: Called with each requirement whose state is known.
+    """
+
+    def __init__(
+        self,
+        copy: Path,
+        assignment: Assignment,
+        verdict: Verdict,
+        on_state: Callable[[Requirement, str], None],
+    ):
+        self.copy, self.assignment, self.verdict, self.on_state = copy, assignment, verdict, on_state
+        self.unreadable: Problem | None = None
+        self._left: Counter[Requirement] = Counter()
+        self._by_name: dict[tuple[str, str], Requirement] = {}
+        self._current: Requirement | None = None
+        self._skipped: set[Requirement] = set()
+
+    def __call__(self, event: dict) -> None:
+        """Take an event."""
+        match event["event"]:
+            case "collected":
+                for test in event["tests"]:
+                    required = Requirement(**test)
+                    self._left[required] += 1
+                    self._by_name[required.module, required.name] = required
+                self.verdict.required = list(self._left)
+            case "begins":
+                path, _, name = event["test"].partition("::")
+                self._current = self._by_name.get((Path(path).stem, name.partition("[")[0]))
+            case "not collected":
+                self.unreadable = self.unreadable or self._not_collected(event)
+            case "setup" | "call" | "teardown":
+                self._phase(event, self._by_name[event["module"], event["name"]])
+
+    def _phase(self, event: dict, required: Requirement) -> None:
+        if event["outcome"] == "failed" and self.verdict.states.get(required) != "not yet":
+            self.verdict.problems.append(explain_failure(event, required, self.copy, self.assignment))
+            self._set(required, "not yet")
+        elif event["outcome"] == "skipped":
+            self._skipped.add(required)
+        if event["event"] == "teardown":
+            self._left[required] -= 1
+            if not self._left[required] and required not in self.verdict.states:
+                self._set(required, "skipped" if required in self._skipped else "done")
+
+    def _set(self, required: Requirement, state: str) -> None:
+        self.verdict.states[required] = state
+        self.on_state(required, state)
+
+    def _not_collected(self, event: dict) -> Problem:
+        """Return the problem of a test file that cannot even import what it is about."""
+        text = event["traceback"]
+        own = self.assignment.requirements
+        said = [line.removeprefix("E").strip() for line in text.splitlines() if line.startswith("E  ")]
+        error = said[-1] if said else last_line(text)
+        files = hints(own[0].module, own[0].name)["files"] if own else []
+        frames = re.findall(r"^([\w/]+\.py):(\d+): ", text, re.MULTILINE)
+        places = [(name, int(line)) for name, line in reversed(frames) if not name.startswith("tests/")]
+        places += file_in(error, self.assignment) + [(file, 0) for file in files]
+        file, line = choose_place(places, self.copy, self.assignment)
+        hint = "The tests import this name. The lesson says where it is defined."
+        return Problem(short(error), file, line, hint=hint, traceback=text)
+
+    def stopped(self, ended: Ended) -> None:
+        """Take note that the tests came to a sudden end."""
+        required = self._current or next(
+            (required for required in self.verdict.required if required not in self.verdict.states), None
+        )
+        known = hints(required.module, required.name) if required else {"files": []}
+        file, _ = choose_place([(file, 0) for file in known["files"]], self.copy, self.assignment)
+        problem = stopped_problem(ended, file, self.copy)
+        problem.requirement = required
+        if required:
+            problem.expected = required.text
+            self._set(required, "not yet")
+        self.verdict.problems.append(problem)

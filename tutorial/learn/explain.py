@@ -1,0 +1,197 @@
+"""Say in a person's words what is not right yet: what was expected and seen, where to look, what to try."""
+
+import ast
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tutorial.course.assignment import Assignment, Requirement, project_files
+
+HINTS = Path(__file__).parent / "hints"
+LONGEST = 300  # characters of a value in a sentence
+
+
+@dataclass
+class Problem:
+    """One thing that is not right yet.
+
+    Attributes:
+        what: What is wrong, in a line.
+        file: The file to look at, by its path in the project.
+        line: The line in it, or 0 where that is not known.
+        requirement: The requirement that is not met, or None where the project does not even load.
+        expected: What was expected, or an empty text.
+        seen: What was seen instead, or an empty text.
+        server: What a server or worker printed about it, or an empty text.
+        hint: What to try.
+        traceback: All that Python says about it.
+    """
+
+    what: str
+    file: str
+    line: int = 0
+    requirement: Requirement | None = None
+    expected: str = ""
+    seen: str = ""
+    server: str = ""
+    hint: str = ""
+    traceback: str = ""
+
+    @property
+    def place(self) -> str:
+        """File and line, as editors understand them."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@cache
+def read_hints(name: str) -> dict:
+    """Return the hints of a step by the names of its requirements; none where there is no such file."""
+    path = HINTS / f"{name}.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def hints(module: str, name: str) -> dict:
+    """Return what is known about a requirement: `files` to look at, likely ones first, and graded `hints`."""
+    return read_hints(module.removeprefix("test_").partition("_")[0]).get(name, {"files": [], "hints": []})
+
+
+def exercise_hints(assignment: Assignment) -> list[str]:
+    """Return the hints in an exercise's README: what can be unfolded there."""
+    text = assignment.readme.read_text(encoding="utf-8").partition("\n## Hints\n")[2]
+    folded = re.findall(r"<details><summary>(.*?)</summary>\s*(.*?)\s*</details>", text, re.DOTALL)
+    return [f"{title}\n\n{body}" for title, body in folded]
+
+
+def graded_hints(assignment: Assignment, name: str) -> list[str]:
+    """Return all hints for one of an assignment's requirements, the gentlest first."""
+    if assignment.exercise and any(required.name == name for required in assignment.requirements):
+        return exercise_hints(assignment)
+    for path in sorted(HINTS.glob("step*.toml")):
+        if name in (known := read_hints(path.stem)):
+            return known[name]["hints"]
+    return []
+
+
+def symptom(*texts: str) -> dict | None:
+    """Return the first known symptom that one of some texts shows: its `file`, `hint` and `number`."""
+    for known in read_hints("symptoms").get("symptom", []):
+        if any(re.search(known["text"], text) for text in texts if text):
+            return known
+    return None
+
+
+def differs(mine: Path, finished: Path) -> bool:
+    """Tell whether a learner's file does something else than the solution's; comments and layout aside."""
+    try:
+        ours, theirs = mine.read_text(encoding="utf-8"), finished.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return True
+    if mine.suffix == ".py":
+        try:
+            return ast.dump(ast.parse(ours)) != ast.dump(ast.parse(theirs))
+        except (SyntaxError, ValueError, RecursionError):
+            return True
+    return ours.split() != theirs.split()
+
+
+def choose_place(candidates: list[tuple[str, int]], project: Path, assignment: Assignment) -> tuple[str, int]:
+    """Return the likeliest of some places, as file and line.
+
+    A file that does the same as the solution's is not the one to change, however loudly it complains.
+
+    Args:
+        candidates: Files and lines, the likeliest first.
+        project: The learner's project.
+        assignment: The step or exercise, whose finished files are compared.
+    """
+    solution = assignment.solution
+    for file, line in candidates:
+        if file not in solution or differs(project / file, solution[file]):
+            return file, line
+    named = {file for file, _ in candidates}
+    kinds = {Path(file).suffix for file in named}
+    others = [name for name in solution if name not in named and differs(project / name, solution[name])]
+    others += [name for name in project_files(project) if name not in solution and name.endswith(".py")]
+    others = [name for name in others if not name.startswith("tests/")]
+    likely = [name for name in others if Path(name).suffix in kinds] or others
+    if likely:
+        return likely[0], 0
+    return candidates[0] if candidates else ("config/settings.py", 0)
+
+
+def explain_failure(event: dict, required: Requirement, project: Path, assignment: Assignment) -> Problem:
+    """Return the problem that a failed test shows.
+
+    Args:
+        event: What `tutorial.learn.sandbox.events` told about it.
+        required: The requirement that the test belongs to.
+        project: The learner's project.
+        assignment: The step or exercise that is judged.
+    """
+    expected, seen = expected_and_seen(event)
+    known = hints(required.module, required.name)
+    sign = symptom(event["message"], event["server"])
+    frames = [tuple(frame) for frame in (*reversed(event["frames"]), *reversed(event["server_frames"]))]
+    candidates = [(sign["file"], 0)] if sign else []
+    candidates += [*frames, *((file, 0) for file in known["files"])]
+    file, line = choose_place(candidates, project, assignment)
+    line = line or next((number for name, number in frames if name == file), 0)
+    if sign:
+        hint = f"{sign['hint']} (docs/symptoms.md#{sign['number']})"
+    else:
+        hint = next(
+            iter(known["hints"]), "" if assignment.exercise else "Compare with the lesson: tutorial compare"
+        )
+        if assignment.exercise:
+            hint = "`tutorial hint` unfolds what the exercise's README has to say."
+    # pytest writes what is not ASCII as escapes.
+    readable = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), event["case"])
+    case = f" [{readable}]" if readable else ""
+    what = required.text + case
+    return Problem(what, file, line, required, expected, seen, event["server"], hint, event["traceback"])
+
+
+def file_in(message: str, assignment: Assignment) -> list[tuple[str, int]]:
+    """Return the file of the project's own that a message names as a module, such as `chat.consumers`."""
+    names = (name.replace(".", "/") for name in re.findall(r"'([\w.]+)'", message))
+    return [(f"{name}.py", 0) for name in names if f"{name}.py" in assignment.solution]
+
+
+def expected_and_seen(event: dict) -> tuple[str, str]:
+    """Return what a failed test expected and what it saw, each in a line."""
+    message, kind = event["message"], event["error"]
+    first_line = short(message.strip().partition("\n")[0])
+    if comparison := event["comparison"]:
+        op, left, right = comparison["op"], short(comparison["left"]), short(comparison["right"])
+        words = {"==": right, "in": f"{left} in what is seen", "not in": f"{left} not in what is seen"}
+        return words.get(op, f"{op} {right}"), right if op in ("in", "not in") else left
+    # What Playwright says when a page does not show in time what it should.
+    if page := re.search(
+        r"(?:Locator|Page) expected (.*?)\n\s*(?:Actual value|Error): ?(.*?)\n", message, re.DOTALL
+    ):
+        return short(f"the page {page[1]}"), short(page[2] or "nothing") or "nothing"
+    if kind == "TimeoutError" and (
+        waited := re.search(r"Waited (\S+) s in vain for (.*?)\.?\n", f"{message}\n")
+    ):
+        return waited[2], f"nothing of it within {waited[1]} s"
+    if kind == "TimeoutError":
+        return "an answer", "nothing came in time"
+    if kind == "Failed" and (raised := re.search(r"DID NOT RAISE.*?'?([\w.]+)'?>?\)*$", message)):
+        return f"an exception: {raised[1].rpartition('.')[2]}", "none"
+    if kind == "AssertionError":
+        statement = (event["test"] or ["", 0, ""])[2].removeprefix("assert ")
+        return short(statement), first_line.removeprefix("assert ") or "it does not hold"
+    if kind == "NotStarted":
+        last = event.get("server") or (message.strip().splitlines() or [""])[-1]
+        if waited := re.match(r"Waited \S+ s in vain for (.*?)\.\n", f"{message}\n"):
+            return short(waited[1]), short(last)
+        return "a server or worker that starts", short(last)
+    return "no error", f"{kind}: {first_line}" if first_line else kind
+
+
+def short(text: str) -> str:
+    """Return a text as one line of bounded length."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"

@@ -1,0 +1,192 @@
+"""A pytest plugin that tells `tutorial check` what happens: one line of JSON for each event, as it happens.
+
+Loaded with `-p`. The environment names the file (`TUTORIAL_REPORT`) and the tests to begin with
+(`TUTORIAL_FIRST`, names with commas between).
+"""
+
+import json
+import linecache
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+LONGEST = 2000  # characters of any text that is passed on
+# Later for what takes longer to start: servers and commands, then a worker, then a browser.
+COSTS = {"site": 1, "server": 1, "pytestconfig": 1, "mail_server": 2, "worker": 2, "mail": 2, "browser": 3}
+
+_pid = os.getpid()
+_comparison: dict[str, str] | None = None
+_failed: set[str] = set()
+
+
+def tell(**event) -> None:
+    """Write an event. A process that a learner's code has forked off stays silent."""
+    if os.getpid() == _pid:
+        with open(os.environ["TUTORIAL_REPORT"], "a", encoding="utf-8", errors="replace") as report:
+            report.write(json.dumps(event) + "\n")
+
+
+def pytest_configure():
+    """Tell that pytest has started."""
+    tell(event="starts")
+
+
+def pytest_collectstart(collector):
+    """Tell that a file is being read."""
+    tell(event="reads", name=collector.name)
+
+
+def pytest_sessionfinish():
+    """Tell that the last test has ended: what was started for all of them is ended next."""
+    tell(event="ends")
+
+
+def cost(item) -> int:
+    """Return how late a test should run."""
+    return max((COSTS.get(name, 0) for name in getattr(item, "fixturenames", ())), default=0)
+
+
+def function_name(item) -> str:
+    """Return the name of a test's function, without its parameters."""
+    return getattr(item, "originalname", None) or item.name
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Run first what was asked for, then the fast tests."""
+    first = os.environ.get("TUTORIAL_FIRST", "").split(",")
+
+    def rank(item):
+        name = function_name(item)
+        return first.index(name) if name in first else len(first), cost(item)
+
+    items.sort(key=rank)
+
+
+def pytest_collection_finish(session):
+    """Tell what is going to run, in its order."""
+    tests = []
+    for item in session.items:
+        text = (item.function.__doc__ or item.name).strip().splitlines()[0]
+        tests.append({"module": item.path.stem, "name": function_name(item), "text": text})
+    tell(event="collected", tests=tests)
+
+
+def pytest_runtest_logstart(nodeid):
+    """Tell that a test begins."""
+    tell(event="begins", test=nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Leave out the other cases of a requirement that has failed."""
+    global _comparison
+    _comparison = None
+    if item.nodeid.partition("[")[0] in _failed:
+        pytest.skip("another case of it has failed")
+
+
+def pytest_assertrepr_compare(op, left, right):
+    """Keep the two sides of a comparison that did not hold; pytest goes on to explain it as ever."""
+    global _comparison
+    _comparison = {"op": op, "left": shown(left), "right": shown(right)}
+
+
+def shown(value) -> str:
+    """Return a value as text, of bounded length whatever its own code does."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__}, whose repr() raises {type(error).__name__}>"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Tell how each phase of a test has ended."""
+    report = yield
+    event = {
+        "event": report.when,
+        "outcome": report.outcome,
+        "module": item.path.stem,
+        "name": function_name(item),
+        "case": item.callspec.id if hasattr(item, "callspec") else "",
+    }
+    if report.failed:
+        _failed.add(item.nodeid.partition("[")[0])
+        event |= failure(item, call, report)
+    tell(**event)
+    return report
+
+
+def pytest_collectreport(report):
+    """Tell why a test file could not be read."""
+    if report.failed:
+        text = str(report.longrepr)
+        tell(event="not collected", module=Path(report.nodeid).stem, traceback=text[-4 * LONGEST :])
+
+
+def failure(item, call, report) -> dict:
+    """Return what is known about a failed test."""
+    root = item.config.rootpath
+    error = call.excinfo.value
+    frames, test = [], None
+    for entry in call.excinfo.traceback:
+        path, line = Path(str(entry.path)), entry.lineno + 1
+        if path == item.path:
+            test = [path.name, line, linecache.getline(str(path), line).strip()]
+        elif place := own_place(root, path, line):
+            frames.append(place)
+    said = server_said(item)
+    return {
+        "error": type(error).__name__,
+        "message": shown_message(error),
+        "comparison": _comparison if isinstance(error, AssertionError) else None,
+        "frames": frames,
+        "test": test,
+        "server": last_error(said),
+        "server_frames": own_frames(root, said),
+        "traceback": str(report.longrepr)[-10 * LONGEST :],
+    }
+
+
+def shown_message(error: BaseException) -> str:
+    """Return what an exception says."""
+    try:
+        return str(error)[:LONGEST]
+    except Exception:
+        return ""
+
+
+def own_place(root: Path, path: Path, line: int) -> list | None:
+    """Return file and line if a file is the learner's own, else None."""
+    if path.is_relative_to(root) and not path.is_relative_to(root / "tests"):
+        return [path.relative_to(root).as_posix(), line]
+    return None
+
+
+def server_said(item) -> str:
+    """Return the last traceback that a server or worker has printed, or an empty text."""
+    site = item.funcargs.get("site")
+    output = site.output if site else ""
+    return (
+        output[-100_000:].rpartition("Traceback (most recent call last)")[2] if "Traceback" in output else ""
+    )
+
+
+def last_error(said: str) -> str:
+    """Return the line of a traceback that names the exception."""
+    found = re.findall(
+        r"^(?:[\w.]*\s*\|\s*)?([A-Za-z_][\w.]*(?:Error|Exception|Exit|Denied|Found|Ready)\b.*)$", said, re.M
+    )
+    return found[0][:LONGEST] if found else ""
+
+
+def own_frames(root: Path, said: str) -> list:
+    """Return file and line of the learner's own files in a traceback."""
+    frames = (
+        own_place(root, Path(path), int(line)) for path, line in re.findall(r'File "(.+?)", line (\d+)', said)
+    )
+    return [frame for frame in frames if frame]

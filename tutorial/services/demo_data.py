@@ -1,0 +1,69 @@
+"""Bring the database of the step in the current directory up to date: tables and, on request, demo users.
+
+Run as `python -m tutorial.services.demo_data [--users] [--sessions]` inside a step.
+"""
+
+import argparse
+import json
+import os
+import sys
+
+# Demo users are for a machine of one's own: `tutorial run` prints the passwords.
+DEMO_USERS = {"alice": "alice-demo-pass", "bob": "bob-demo-pass"}
+
+
+def create_users() -> None:
+    """Make the demo users that do not exist yet. Existing ones are left as they are."""
+    from django.contrib.auth import get_user_model
+
+    user_model = get_user_model()
+    for name, password in DEMO_USERS.items():
+        user, created = user_model.objects.get_or_create(
+            username=name, defaults={"email": f"{name}@example.com"}
+        )
+        if created:
+            user.set_password(password)
+            user.save()
+
+
+def create_sessions() -> dict[str, dict]:
+    """Log every demo user in; return the user's id and the value of the session cookie by name."""
+    from django.contrib.auth import get_user_model, login
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.http import HttpRequest
+
+    users = {}
+    for name in DEMO_USERS:
+        request = HttpRequest()
+        request.session = SessionStore()
+        user = get_user_model().objects.get(username=name)
+        login(request, user)
+        request.session.save()
+        users[name] = {"id": user.pk, "sessionid": request.session.session_key}
+    return users
+
+
+def main() -> None:
+    """Do what the command line asks; print the sessions as JSON if they were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", action="store_true", help="make the demo users")
+    parser.add_argument(
+        "--sessions", action="store_true", help="log the demo users in and print their cookies"
+    )
+    options = parser.parse_args()
+
+    sys.path.insert(0, os.getcwd())
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0, interactive=False)
+    if options.users or options.sessions:
+        create_users()
+    if options.sessions:
+        print(json.dumps(create_sessions()))
+
+
+if __name__ == "__main__":
+    main()

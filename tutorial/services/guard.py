@@ -1,0 +1,16 @@
+"""End what a process has started, once that process is gone: `python guard.py PID MARK`.
+
+A program of its own, so that a SIGKILL for the process doesn't keep it from working.
+"""
+
+import os
+import sys
+import time
+
+if __name__ == "__main__":
+    while os.getppid() == int(sys.argv[1]):
+        time.sleep(0.1)
+
+    from tutorial.services.processes import end_family
+
+    end_family(sys.argv[2])

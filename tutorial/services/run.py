@@ -1,0 +1,217 @@
+"""Run a step with everything it needs until Ctrl-C: broker, database, server and worker."""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import honcho.manager
+from honcho.manager import Manager
+
+from tutorial.course.steps import ROOT
+from tutorial.services.broker import DEFAULT_PORT, DEFAULT_URL, Broker, NoBroker, answers, reachable_broker
+from tutorial.services.demo_data import DEMO_USERS
+from tutorial.services.ports import free_port, port_problem
+
+# What is queued survives until the next start; at a port of a test's own there is no next start.
+BROKER_DATA = ROOT / ".broker" if DEFAULT_PORT == 6379 else None
+
+# Seconds that server and worker have to end by themselves; the whole must be over within 5.
+honcho.manager.KILL_WAIT = 3
+
+
+class CannotRun(RuntimeError):
+    """Raised when a step cannot run here; its text says why and what to do, in a line."""
+
+
+def start_broker() -> tuple[str, Broker | None]:
+    """Find a broker or embed one; return its address, and the embedded one or None.
+
+    The embedded one takes the usual port where that is free, so that commands in another terminal find it.
+
+    Raises:
+        NoBroker: There is none, and none can be embedded.
+    """
+    found = reachable_broker()
+    if found:
+        return found, None
+    port = free_port() if port_problem("127.0.0.1", DEFAULT_PORT) else DEFAULT_PORT
+    broker = Broker(port, BROKER_DATA).start()
+    return broker.url, broker
+
+
+def allowed_hosts(host: str) -> str:
+    """Return the names under which a server on an address can be asked for, with spaces between.
+
+    Args:
+        host: The address it listens on.
+    """
+    names = ["localhost", "127.0.0.1", "[::1]", host]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened on
+        names += [socket.gethostname(), *lan_addresses()]
+    return " ".join(dict.fromkeys(names))
+
+
+def lan_addresses() -> list[str]:
+    """Return the addresses of this machine that others in its network can reach."""
+    try:
+        found = socket.gethostbyname_ex(socket.gethostname())[2]
+    except OSError:
+        found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a UDP socket sends nothing; it only chooses the address to send from.
+            probe.connect(("192.0.2.1", 9))
+            found.append(probe.getsockname()[0])
+        except OSError:
+            pass
+    return [address for address in dict.fromkeys(found) if not address.startswith("127.")]
+
+
+class Preparation:
+    """Makes a step's tables and, where there is a login, its demo users, in a process of its own.
+
+    Args:
+        step: Its directory.
+    """
+
+    def __init__(self, step: Path):
+        self.step = step
+        users = ["--users"] if has_login(step) else []
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when the process has ended
+        self.process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "tutorial.services.demo_data", *users],
+            cwd=step,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors,
+        )
+
+    def wait(self) -> None:
+        """Wait until it is done.
+
+        Raises:
+            CannotRun: It failed; the text has the last line of its output.
+        """
+        if self.process.wait():
+            self.errors.seek(0)
+            lines = self.errors.read().strip().splitlines() or ["no output"]
+            raise CannotRun(f"Preparing {self.step.name} failed: {lines[-1]}")
+
+
+def has_login(step: Path) -> bool:
+    """Tell whether a step has a login page."""
+    return (step / "templates/registration/login.html").exists()
+
+
+def announce_when_ready(
+    step: Path, host: str, port: int, broker: str, preparation: Preparation, failures: list[CannotRun]
+) -> None:
+    """Wait until the step is prepared and the page answers, then print where it is and who can log in.
+
+    If preparing fails, keep the reason in `failures` and stop everything.
+    """
+    import httpx  # takes a quarter of a second, in which the server can start
+
+    try:
+        preparation.wait()
+    except CannotRun as failure:
+        failures.append(failure)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host  # noqa: S104
+    probe = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    url = f"http://{f'[{probe}]' if ':' in probe else probe}:{port}/"
+    for _ in range(300):
+        try:
+            httpx.get(url, timeout=5, trust_env=False)
+            break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    else:
+        return
+    lines = [f"{step.name} is ready:  http://{shown}:{port}/"]
+    if host == "0.0.0.0":  # noqa: S104
+        lines += [f"from the network:  http://{address}:{port}/" for address in lan_addresses()]
+    if has_login(step):
+        lines += [f"log in as {name} with {password}" for name, password in DEMO_USERS.items()]
+    lines += [f"broker: {broker}", "Ctrl-C stops everything."]
+    print("\n" + "\n".join(f"    {line}" for line in lines) + "\n", flush=True)
+
+
+def run_step(step: Path, host: str, port: int) -> int:
+    """Run a step until Ctrl-C; return the exit code.
+
+    Args:
+        step: Its directory.
+        host: The address to listen on.
+        port: The port to listen on.
+
+    Raises:
+        CannotRun: The port is taken, or preparing the step failed.
+        NoBroker: There is no broker, and none can be embedded.
+    """
+    if problem := port_problem(host, port):
+        raise CannotRun(
+            f"Cannot listen on {host} port {port}: {problem}. Try another: make run PORT={port + 1}"
+        )
+    # Until honcho takes over, Ctrl-C interrupts; a closed terminal ends everything too.
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # It takes 2 s, so the rest goes on meanwhile; but the first time, the tables must be there.
+    first_time = not Path(os.environ.get("DATABASE_PATH", step / "db.sqlite3")).exists()
+    preparation = Preparation(step)
+    broker, failures = None, []
+    try:
+        url, broker = start_broker()
+        env = os.environ | {"REDIS_URL": url, "PYTHONUNBUFFERED": "1"}
+        if host not in ("127.0.0.1", "localhost"):
+            env.setdefault("ALLOWED_HOSTS", allowed_hosts(host))
+        print(f"Broker: {'embedded' if broker else 'found'} at {url.rpartition('@')[2]}", flush=True)
+        if first_time:
+            preparation.wait()
+        python = shlex.quote(sys.executable)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        manager = Manager()
+        manager.add_process("server", f"exec {python} manage.py runserver {address}", env=env, cwd=str(step))
+        if (step / "config/celery.py").exists():
+            worker = "-m celery --quiet -A config worker --loglevel INFO --concurrency 2"
+            manager.add_process("worker", f"exec {python} -W ignore {worker}", env=env, cwd=str(step))
+        shown = url.rpartition("@")[2] if "@" in url else url
+        announcement = (step, host, port, shown, preparation, failures)
+        threading.Thread(target=announce_when_ready, args=announcement, daemon=True).start()
+        manager.loop()
+        if failures:
+            raise failures[0]
+        # Ctrl-C is how this is meant to end.
+        return 0 if manager.returncode in (130, 143) else manager.returncode
+    finally:
+        if preparation.process.poll() is None:
+            preparation.process.kill()
+        preparation.process.wait()
+        if broker:
+            broker.stop()
+
+
+def run_broker() -> None:
+    """Run only the embedded broker, on 127.0.0.1 at the usual port, until Ctrl-C.
+
+    Raises:
+        CannotRun: The port is taken.
+        NoBroker: It cannot be embedded.
+    """
+    if answers(DEFAULT_URL):
+        raise CannotRun(f"A broker answers at {DEFAULT_URL} already.")
+    if problem := port_problem("127.0.0.1", DEFAULT_PORT):
+        raise CannotRun(f"Cannot listen on 127.0.0.1 port {DEFAULT_PORT}: {problem}.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with Broker(DEFAULT_PORT, BROKER_DATA) as broker:
+        print(f"The broker answers at {broker.url}. Ctrl-C stops it.", flush=True)
+        broker.process.wait()
+    raise NoBroker(f"The broker ended by itself; its log is {broker.data}/broker.log.")

@@ -1,0 +1,20 @@
+"""The Chromium or Chrome of this machine."""
+
+import os
+import shutil
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM_ON_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+CHROMIUM_FLAGS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def chromium() -> str | None:
+    """Return the path of a Chromium or Chrome on this machine, or None."""
+    found = filter(None, map(shutil.which, CHROMIUM_NAMES))
+    on_macos = CHROMIUM_ON_MACOS if os.path.exists(CHROMIUM_ON_MACOS) else None
+    return next(found, on_macos)

@@ -1,0 +1,126 @@
+"""The pytest plugin behind every step's tests: a broker for the run, and real things to start.
+
+Loaded with `-p`, before pytest-django reads the settings, because those take the broker's
+address from the environment.
+"""
+
+import atexit
+import os
+import signal
+
+import pytest
+import pytest_asyncio
+
+from tutorial.services.broker import Broker, NoBroker, reachable_broker
+from tutorial.services.ports import free_port
+from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
+from tutorial.testing.mail_server import MailServer
+from tutorial.testing.site import Site
+
+_broker: Broker | None = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests():
+    """Start the broker first and put its address into the environment."""
+    global _broker
+    try:
+        _broker = Broker().start()
+        # Also when the settings cannot be read, and pytest ends before its own clean-up.
+        atexit.register(_broker.stop)
+        os.environ["REDIS_URL"] = _broker.url
+    except NoBroker as embedded:
+        try:
+            found = reachable_broker()
+        except NoBroker as configured:
+            raise pytest.UsageError(str(configured)) from None
+        if found is None:
+            raise pytest.UsageError(str(embedded)) from None
+        os.environ["REDIS_URL"] = found
+    return (yield)
+
+
+def pytest_configure(config):
+    """Name the marker, so that `-m "not browser"` leaves the browser tests out; let Ctrl-C be heard."""
+    # A job in a shell's background ignores it, and so would the commands that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "browser: needs a Chromium or Chrome")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Let the browser tests of a module share one event loop, which is where their browser lives."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def broker():
+    """The embedded broker of this run, for tests that need more than its address."""
+    if _broker is None:
+        pytest.skip("this test needs the embedded broker, which this platform does not have")
+    return _broker
+
+
+@pytest.fixture(scope="session")
+def site(request):
+    """The step under test with its own database and two demo users, alice and bob."""
+    with Site(request.config.rootpath, os.environ["REDIS_URL"]) as site:
+        yield site
+
+
+@pytest.fixture(params=["runserver", "daphne"])
+def server(request, site):
+    """The step under test, served by Django's runserver and by daphne. Tests must leave it running."""
+    return site.shared_server(request.param)
+
+
+@pytest.fixture(scope="module")
+def mail_server():
+    """A real SMTP server that takes, refuses or stalls."""
+    with MailServer() as mail_server:
+        yield mail_server
+
+
+@pytest.fixture
+def unused_port():
+    """A port that nothing listens on."""
+    return free_port()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser():
+    """A headless Chromium. The tests are skipped where there is none, and fail where CI is set."""
+    executable = chromium()
+    if executable is None:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say("no Chromium or Chrome on PATH; the browser tests need one")
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        flags = [*CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+        browser = await playwright.chromium.launch(executable_path=executable, args=flags)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def open_page(browser, site):
+    """Open an address as a demo user, each time in a browser context of its own."""
+    contexts = []
+
+    async def open_page(url, user=None, **options):
+        context = await browser.new_context(**options)
+        contexts.append(context)
+        if user:
+            cookie = {"name": "sessionid", "value": site.sessions[user], "domain": "127.0.0.1", "path": "/"}
+            await context.add_cookies([cookie])
+        page = await context.new_page()
+        await page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        await context.close()

@@ -1,0 +1,192 @@
+"""A step with its own database, and the servers and workers that serve it.
+
+Tests, notebooks and the load lab share this module. Everything ends with its context manager or `close()`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx
+
+from tutorial.services.ports import free_port
+from tutorial.services.processes import NotStarted, Process
+
+SERVERS = {
+    "runserver": ["manage.py", "runserver", "--noreload", "{port}"],
+    "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "config.asgi:application"],
+    # The production server: bounded frames, a silent client is gone within 12 s, and no 37 kB for each
+    # client's compression, from which short messages gain nothing.
+    "uvicorn": [
+        *("-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--lifespan", "off"),
+        *("--ws-max-size", "65536", "--ws-ping-interval", "5", "--ws-ping-timeout", "5"),
+        *("--ws-per-message-deflate", "false"),
+        "config.asgi:application",
+    ],
+}
+
+
+class Server(Process):
+    """An ASGI server that serves a step.
+
+    Args:
+        site: The step with its database and environment.
+        kind: A key of `SERVERS`: runserver, daphne or uvicorn.
+        port: The port on 127.0.0.1; a free one if not given.
+        arguments: More words for the server's command line.
+    """
+
+    def __init__(self, site: "Site", kind: str = "runserver", port: int | None = None, arguments: tuple = ()):
+        self.site = site
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        words = [word.format(port=self.port) for word in SERVERS[kind]]
+        super().__init__([sys.executable, *words, *arguments], site.step, site.env)
+
+    def start(self, timeout: float = 20) -> "Server":
+        """Start it and wait until it answers a request.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            NotStarted: It did not.
+        """
+        self.spawn()
+        self._wait_for(self._answers, timeout, f"an answer from {self.url}")
+        return self
+
+    def websocket_url(self, path: str) -> str:
+        """Return the address of a WebSocket on this server, for a path such as `/ws/chat/room1/`."""
+        return f"ws://127.0.0.1:{self.port}{path}"
+
+    def _answers(self) -> bool:
+        try:
+            httpx.get(f"{self.url}/", timeout=5, trust_env=False)
+        except httpx.TransportError:
+            return False
+        return True
+
+
+class Worker(Process):
+    """A Celery worker of a step.
+
+    Args:
+        site: The step with its database and environment.
+        arguments: More words for its command line.
+        env: More variables for its environment.
+    """
+
+    def __init__(self, site: "Site", arguments: tuple = (), env: dict[str, str] | None = None):
+        command = [sys.executable, "-m", "celery", "-A", "config", "worker", "--loglevel", "INFO"]
+        super().__init__(
+            [*command, "--concurrency", "2", *arguments],
+            site.step,
+            site.env | (env or {}),
+        )
+
+    def start(self, timeout: float = 20) -> "Worker":
+        """Start it and wait until it takes tasks.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            NotStarted: It did not.
+        """
+        self.spawn()
+        self.wait_for_output(" ready.", timeout)
+        return self
+
+
+class Site:
+    """A step with a database of its own, two demo users and the processes that serve it.
+
+    Args:
+        step: The directory of the step.
+        broker_url: The address of the broker its processes use.
+        env: More variables for their environment.
+    """
+
+    def __init__(self, step: Path, broker_url: str, env: dict[str, str] | None = None):
+        self.step = step
+        self._directory = Path(tempfile.mkdtemp(prefix="site-"))
+        self._processes: list[Process] = []
+        self._shared: dict[str, Server] = {}
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+            "DATABASE_PATH": str(self._directory / "db.sqlite3"),
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "PYTHONUNBUFFERED": "1",
+            "REDIS_URL": broker_url,
+            **(env or {}),
+        }
+        users = json.loads(self.run("-m", "tutorial.services.demo_data", "--sessions"))
+        self.user_ids: dict[str, int] = {name: user["id"] for name, user in users.items()}
+        self.sessions: dict[str, str] = {name: user["sessionid"] for name, user in users.items()}
+
+    def run(self, *arguments: str) -> str:
+        """Run Python inside the step and return what it printed.
+
+        Args:
+            arguments: The words after `python`.
+
+        Raises:
+            NotStarted: It failed; the text has its output.
+        """
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, *arguments],
+            cwd=self.step,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode:
+            raise NotStarted(f"python {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def server(self, kind: str = "runserver", **options) -> Server:
+        """Start a server for the step; it ends with the site. The options are those of `Server`."""
+        server = Server(self, kind, **options)
+        self._processes.append(server)
+        return server.start()
+
+    def shared_server(self, kind: str) -> Server:
+        """Return the server of a kind that all callers share; it starts with the first call."""
+        if kind not in self._shared:
+            self._shared[kind] = self.server(kind)
+        return self._shared[kind]
+
+    def worker(self, **options) -> Worker:
+        """Start a worker for the step; it ends with the site. The options are those of `Worker`."""
+        worker = Worker(self, **options)
+        self._processes.append(worker)
+        return worker.start()
+
+    @property
+    def output(self) -> str:
+        """What its processes have printed, one after the other; not that of those which are closed."""
+        return "".join(process.output for process in self._processes if process._log.exists())
+
+    def headers(self, origin: str, user: str | None = None) -> dict[str, str]:
+        """Return the headers a browser would send: its Origin and, for a demo user, the session cookie."""
+        cookie = {"Cookie": f"sessionid={self.sessions[user]}"} if user else {}
+        return {"Origin": origin, **cookie}
+
+    def close(self) -> None:
+        """End every process and remove the database."""
+        for process in reversed(self._processes):
+            process.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> "Site":
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
