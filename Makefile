@@ -9,7 +9,12 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: run broker test test-long lint format diffs faults bench bench-quick notebooks notebooks-run docs slides lock clean
+.PHONY: help setup run broker test test-all lint format diffs faults bench bench-quick notebooks notebooks-run docs slides lock clean
+
+help: ## Show what can be made
+	@sed -En 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' Makefile | while IFS=@ read -r name text; do printf '%-22s %s\n' "$$name" "$$text"; done
+
+setup: .venv/ready-dev ## Prepare the environment, for running and for testing
 
 run: .venv/ready ## Run the finished app (STEP=3 for another step, PORT=8001 for another port)
 	@$(BIN)/tutorial run $(STEP) --host $(HOST) --port $(PORT)
@@ -17,11 +22,11 @@ run: .venv/ready ## Run the finished app (STEP=3 for another step, PORT=8001 for
 broker: .venv/ready ## Run only the embedded broker
 	@$(BIN)/tutorial broker
 
-test: .venv/ready-dev ## Test every step, then the course as a whole
+test: .venv/ready-dev ## Test the steps, the lessons and the learner's commands
 	@$(BIN)/tutorial test
 
-test-long: .venv/ready-dev ## Test every exercise both ways, and make 68 typical mistakes
-	@$(BIN)/tutorial test --long
+test-all: .venv/ready-dev ## Test everything: also faults, mistakes, exercises, notebooks, site
+	@$(BIN)/tutorial test --all
 
 lint: .venv/ready-dev ## Check format and style
 	@$(BIN)/ruff format --check .

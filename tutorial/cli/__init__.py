@@ -72,20 +72,21 @@ def broker() -> None:
 def test(
     context: typer.Context,
     step: StepArgument = None,
-    long: Annotated[
-        bool, typer.Option("--long", help="The long suites instead: exercises and mistakes.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also what takes minutes.")] = False,
 ) -> None:
     """Test one step or, without a name, all of them and the course. What follows `--` is for pytest."""
     try:
-        from tutorial.testing.suites import all_suites, run_suites
+        from tutorial.testing.suites import all_suites, one_suite, run_suites
     except ImportError as error:
         raise fail(f"The tests need more packages ({error}). Run `make test` once.") from None
     if step and step.startswith("-"):
         context.args.insert(0, step)
         step = None
-    chosen = [step_or_exit(step)] if step else all_suites(long)
-    raise typer.Exit(run_suites(chosen, context.args))
+    try:
+        suites = [one_suite(step, context.args)] if step else all_suites(everything, context.args)
+    except UnknownStep as error:
+        raise fail(error, 2) from None
+    raise typer.Exit(run_suites(suites))
 
 
 @app.command()

@@ -1,0 +1,132 @@
+"""`make test` shows how far it is, a failure when it happens, and ends at once with all it started."""
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tutorial.course.steps import ROOT
+from tutorial.services.processes import end_tree, guard_children, wait_until
+
+# Runs the directories it is given.
+RUN = """
+import sys
+from pathlib import Path
+from tutorial.testing.suites import Suite, run_suites
+raise SystemExit(run_suites([Suite(Path(name)) for name in sys.argv[1:]]))
+"""
+# Waits for a file, so that a test decides when it ends.
+WAITS = """
+import pathlib, time
+def test_first():
+    pass
+def test_waits():
+    while not pathlib.Path("go").exists():
+        time.sleep(0.05)
+"""
+FAILS = """
+import pytest
+def test_fails():
+    assert "tea" == "coffee"
+@pytest.mark.skip(reason="no kettle on PATH")
+def test_skipped():
+    pass
+"""
+# Starts a process that must not survive, and answers Ctrl-C with more waiting.
+STUBBORN = """
+import pathlib, subprocess, sys, time
+def test_passes():
+    pass
+def test_never_ends():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
+    pathlib.Path("child").write_text(str(child.pid))
+    while True:
+        try:
+            time.sleep(1000)
+        except KeyboardInterrupt:
+            pass
+"""
+
+
+@pytest.fixture
+def suites(tmp_path):
+    """A function that writes suites, starts the command on them, and returns it and what it has printed."""
+    started = []
+
+    def suites(terminal=False, **tests):
+        for name, code in tests.items():
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "pytest.ini").write_text("[pytest]")
+            (tmp_path / name / "test_it.py").write_text(code)
+        ours, theirs = pty.openpty() if terminal else os.pipe()
+        command = [sys.executable, "-c", RUN, *(str(tmp_path / name) for name in tests)]
+        env = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+        guard_children()
+        popen = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        os.set_blocking(ours, False)
+        started.append((popen, ours))
+        shown = ""
+
+        def output():
+            nonlocal shown
+            with contextlib.suppress(OSError):
+                shown += os.read(ours, 1 << 20).decode()
+            return shown
+
+        return popen, output
+
+    yield suites
+    for popen, ours in started:
+        end_tree(popen)
+        os.close(ours)
+
+
+def test_a_failure_is_shown_while_other_suites_run(tmp_path, suites):
+    """Its text comes at once; the end has its name, why tests were skipped, and how to run them."""
+    popen, output = suites(waits=WAITS, fails=FAILS)
+    wait_until(lambda: "assert 'tea' == 'coffee'" in output(), 60, "the failure")
+    assert "FAILED fails: test_it.py::test_fails" in output()
+    assert popen.poll() is None
+    (tmp_path / "waits/go").touch()
+    assert popen.wait(60) == 1
+    passed = wait_until(lambda: [line for line in output().splitlines() if line.startswith("passed")], 10)
+    assert "waits" in passed[0]
+    assert passed[0].endswith("2 passed")
+    assert "Skipped 1: no kettle on PATH" in output()
+    assert "2 passed, 1 failed, 1 skipped" in output()
+    assert "To run fails alone: tutorial test fails" in output()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_everything_and_says_what_had_passed(tmp_path, suites, number):
+    """Also what tests started in a session of its own, and a test that takes Ctrl-C for itself."""
+    popen, output = suites(stubborn=STUBBORN)
+    wait_until(lambda: (tmp_path / "stubborn/child").exists() and "1" in read(tmp_path), 60, "the child")
+    child = psutil.Process(int(read(tmp_path)))
+    popen.send_signal(number)
+    assert popen.wait(60) == 128 + number
+    assert f"Stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}." in output()
+    assert "1 passed of 2" in output()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10, "its end")
+
+
+def read(tmp_path):
+    """Return the id that the stubborn test has written."""
+    return (tmp_path / "stubborn/child").read_text()
+
+
+def test_on_a_terminal_a_line_for_each_suite_grows(tmp_path, suites):
+    """It has the number of tests that ended and of all, and the whole's share."""
+    popen, output = suites(terminal=True, waits=WAITS)
+    wait_until(lambda: "1/2" in output() and "0/1 suites" in output(), 60, "the live line")
+    (tmp_path / "waits/go").touch()
+    wait_until(lambda: "2 passed, 0 failed, 0 skipped" in output(), 60, "the end")
+    assert popen.wait(60) == 0
