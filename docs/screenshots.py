@@ -11,7 +11,7 @@ from playwright.async_api import async_playwright, expect
 
 from tutorial.course.steps import find_step
 from tutorial.services.broker import Broker
-from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
+from tutorial.services.browser import CHROMIUM_FLAGS, chromium
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Site
 

@@ -28,8 +28,8 @@ from PIL import Image, ImageOps
 
 from tutorial.course.steps import find_step
 from tutorial.services.broker import Broker, NoBroker, reachable_broker
+from tutorial.services.browser import CHROMIUM_FLAGS, chromium
 from tutorial.services.processes import wait_until
-from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Site
 

@@ -33,9 +33,9 @@ from tutorial.course.files import copy_project
 from tutorial.course.front_matter import front_matter
 from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.broker import Broker
+from tutorial.services.browser import CHROMIUM_FLAGS, chromium
 from tutorial.services.ports import free_port
 from tutorial.services.processes import Process, wait_until
-from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
 from tutorial.testing.site import Site
 
 FENCES = RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))

@@ -10,7 +10,7 @@ from tests.lessons.playground import FENCES, LessonParser, Playground, contents,
 from tutorial.course.diffs import step_diff
 from tutorial.course.front_matter import front_matter
 from tutorial.course.steps import all_steps, number
-from tutorial.testing.browser import chromium
+from tutorial.services.browser import chromium
 
 STEPS = all_steps()
 HEADINGS = [

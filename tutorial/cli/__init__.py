@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -146,9 +147,19 @@ DirectoryArgument = Annotated[Path | None, typer.Argument(metavar="[DIR]", help=
 DirectoryOption = Annotated[Path | None, typer.Option("--dir", metavar="DIR", help=PLAYGROUND)]
 
 
+# What runs the tests of a step, by the name it is imported by.
+TEST_MODULES = ("pytest", "pytest_asyncio", "pytest_django", "aiosmtpd")
+
+
 @contextlib.contextmanager
-def learning() -> Iterator[None]:
-    """Turn what can go wrong in a learner's command into a line on standard error and exit code 2."""
+def learning(*modules: str) -> Iterator[None]:
+    """Turn what can go wrong in a learner's command into a line on standard error and exit code 2.
+
+    Args:
+        modules: What must be installed for it besides what runs the steps.
+    """
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise fail(f"This needs more packages ({', '.join(missing)}). Run `make .venv/ready-dev` once.", 2)
     try:
         from tutorial.course.assignment import UnknownAssignment
         from tutorial.learn.check import CannotCheck
@@ -252,7 +263,7 @@ def check(
 
     Ends with 0 when all is done, with 1 when not yet, with 2 when it could not judge.
     """
-    with learning():
+    with learning(*TEST_MODULES):
         from tutorial.learn.playground import current_assignment, find_playground
         from tutorial.learn.progress import judge
         from tutorial.learn.render import new_console
@@ -271,7 +282,7 @@ def watch(directory: DirectoryArgument = None) -> None:
     What the saved file concerns is checked first. Your code stays as it is from step to step. Progress is
     kept in DIR, so you can stop and come back.
     """
-    with learning():
+    with learning(*TEST_MODULES):
         from tutorial.learn.playground import find_playground
         from tutorial.learn.render import new_console
         from tutorial.learn.watch import watch as watch_playground

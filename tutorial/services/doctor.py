@@ -28,6 +28,7 @@ from rich.table import Table
 
 from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.broker import DEFAULT_PORT, DEFAULT_URL, Broker, NoBroker, answers, reachable_broker
+from tutorial.services.browser import CHROMIUM_FLAGS, chromium
 from tutorial.services.ports import port_problem
 from tutorial.services.processes import NotStarted, Process, end_tree
 
@@ -55,15 +56,19 @@ class Failed(Exception):
         self.found, self.cure = str(found), cure
 
 
+class Lacking(Failed):
+    """Raised by a check for what the course can do without."""
+
+
 @dataclass
 class Line:
     """What came of one check.
 
     Attributes:
         name: What was looked at.
-        ok: Whether it is as it should be.
+        ok: Whether the course can be run and tested.
         found: What was found, in a line.
-        cure: What to do, empty where it is as it should be.
+        cure: What to do; for what the course can do without, what that means.
     """
 
     name: str
@@ -277,15 +282,9 @@ def worker() -> str:
 
 def browser() -> str:
     """Let the browser of the browser tests show a page."""
-    try:
-        from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
-    except ImportError as error:
-        raise Failed(f"the packages of the tests are missing ({error})", REINSTALL) from None
     program = chromium()
     if program is None:
-        raise Failed(
-            "no Chromium or Chrome on PATH", "Install one. Without it the tests run, but those in a browser."
-        )
+        raise Lacking("no Chromium or Chrome on PATH", "Browser tests are skipped. To run them, install one.")
     as_root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     page = "data:text/html,<title>shown</title>"
     with tempfile.TemporaryDirectory(prefix="doctor-", ignore_cleanup_errors=True) as profile:
@@ -339,7 +338,7 @@ def examine(name: str) -> Line:
     try:
         return Line(name, True, CHECKS[name]())
     except Failed as failed:
-        return Line(name, False, failed.found, failed.cure)
+        return Line(name, isinstance(failed, Lacking), failed.found, failed.cure)
     except Exception as error:  # A check that breaks is a line too, and the others go on.
         return Line(name, False, f"{type(error).__name__}: {error}", "Report this line; see CONTRIBUTING.md.")
 
@@ -351,7 +350,7 @@ def table(lines: list[Line]) -> Table:
     table.add_column("found", overflow="fold")
     table.add_column("what to do", overflow="fold")
     for line in lines:
-        mark = "[green]good[/]" if line.ok else "[red]FAILS[/]"
+        mark = "[red]FAILS[/]" if not line.ok else "[yellow]note[/]" if line.cure else "[green]good[/]"
         table.add_row(mark, line.name, escape(line.found), escape(line.cure))
     return table
 

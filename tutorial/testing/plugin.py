@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from tutorial.services.broker import Broker, NoBroker, reachable_broker
+from tutorial.services.browser import CHROMIUM_FLAGS, chromium
 from tutorial.services.ports import free_port
-from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Site
 

@@ -26,8 +26,8 @@ from websockets.sync.client import connect
 from tutorial.course.files import copy_project
 from tutorial.course.steps import ROOT
 from tutorial.services.broker import Broker
+from tutorial.services.browser import CHROMIUM_FLAGS, chromium
 from tutorial.services.processes import NotStarted, Process, wait_until
-from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
 from tutorial.testing.site import Server, Site, Worker
 
 GREETING = '{"message": "こんにちは!"}'

@@ -93,7 +93,7 @@ def prepare(words: list[str]) -> tuple[list[Callable], bool]:
     if unknown := [name for name in options.names if name not in figures]:
         raise CannotRun(f"There is no figure {unknown[0]!r}. The figures: {', '.join(figures)}.")
     chosen = options.names or list(figures)
-    from tutorial.testing.browser import chromium
+    from tutorial.services.browser import chromium
 
     if "browsers" in chosen and chromium() is None:
         raise CannotRun("No Chromium or Chrome is on PATH; the figure named browsers needs one.")

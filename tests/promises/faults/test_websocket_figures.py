@@ -3,7 +3,7 @@
 import pytest
 
 from tests.promises.faults.websocket_figures import FIGURES, malformed_frames
-from tutorial.testing.browser import chromium
+from tutorial.services.browser import chromium
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)

@@ -32,7 +32,7 @@ from tests.promises.faults.chat import (
     until,
 )
 from tutorial.services.broker import Broker
-from tutorial.testing.browser import CHROMIUM_FLAGS, chromium
+from tutorial.services.browser import CHROMIUM_FLAGS, chromium
 from tutorial.testing.site import Server, Site
 
 Report = Callable[[str], None]

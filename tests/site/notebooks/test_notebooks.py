@@ -19,9 +19,9 @@ import pytest
 
 from tests.site.notebooks import NOTEBOOKS, run, run_all
 from tutorial.course.steps import ROOT, find_step
+from tutorial.services.browser import CHROMIUM_ON_MACOS, chromium
 from tutorial.services.ports import free_port
 from tutorial.services.processes import wait_until
-from tutorial.testing.browser import CHROMIUM_ON_MACOS, chromium
 
 MARK = "NOTEBOOK_TEST"
 LARGEST = 400_000  # bytes
