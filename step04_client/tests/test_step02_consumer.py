@@ -12,10 +12,20 @@ from django.contrib.auth.models import AnonymousUser, User
 from chat.consumers import ChatConsumer
 
 
+class Visitor(WebsocketCommunicator):
+    """A socket without a server. It waits as long as a busy machine may need, not for one second."""
+
+    async def receive_output(self, timeout):
+        return await super().receive_output(60)
+
+    async def wait(self, timeout):
+        await super().wait(60)
+
+
 @asynccontextmanager
 async def visitor(room, user):
-    """Open a socket to a room without a server, and close it at the end."""
-    communicator = WebsocketCommunicator(ChatConsumer.as_asgi(), "/")
+    """Open a socket to a room, and close it at the end."""
+    communicator = Visitor(ChatConsumer.as_asgi(), "/")
     communicator.scope["url_route"] = {"kwargs": {"room_name": room}}
     communicator.scope["user"] = user
     communicator.accepted, _ = await communicator.connect()

@@ -86,7 +86,7 @@ async def test_what_was_typed_while_disconnected_is_sent_once(site, enter):
     await say(alice, "この間に書いた")
     await expect(state).to_contain_text("Not sent yet: 2.")
     server.start()
-    await expect(state).to_have_text("Connected.", timeout=10_000)
+    await expect(state).to_have_text("Connected.")
     await say(alice, "typed afterwards")
     await expect(messages(alice)).to_have_text(
         ["alice: typed meanwhile", "alice: この間に書いた", "alice: typed afterwards"]
@@ -205,7 +205,7 @@ async def test_who_is_logged_out_is_told(site, enter):
     await alice.context.clear_cookies()
     server.stop()
     server.start()
-    await expect(alice.get_by_role("status")).to_contain_text("You are logged out", timeout=10_000)
+    await expect(alice.get_by_role("status")).to_contain_text("You are logged out")
 
 
 async def test_the_logout_button_logs_out(open_page, web):

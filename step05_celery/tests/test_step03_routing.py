@@ -42,7 +42,7 @@ async def say(socket, message):
 
 async def hear(socket):
     """Return the next event from the server."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return json.loads(await socket.recv())
 
 

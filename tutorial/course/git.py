@@ -62,6 +62,8 @@ def merge(mine: bytes, base: bytes, theirs: bytes) -> tuple[bytes, bool]:
     Raises:
         GitFailed: git could not merge them, for instance because they are not text.
     """
+    if base in (mine, theirs) or mine == theirs:  # only one side changed something: needs no git
+        return (theirs if mine == base else mine), False
     with tempfile.TemporaryDirectory(prefix="merge-") as directory:
         for name, content in (("later-step", theirs), ("before", base), ("this-change", mine)):
             Path(directory, name).write_bytes(content)

@@ -97,8 +97,9 @@ async def browser():
     if executable is None:
         say = pytest.fail if os.environ.get("CI") else pytest.skip
         say("no Chromium or Chrome on PATH; the browser tests need one")
-    from playwright.async_api import async_playwright
+    from playwright.async_api import async_playwright, expect
 
+    expect.set_options(timeout=60_000)  # milliseconds, for a busy machine
     async with async_playwright() as playwright:
         flags = [*CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         browser = await playwright.chromium.launch(executable_path=executable, args=flags)

@@ -246,7 +246,7 @@ class Run:
                 if not suite.runs:
                     continue
                 for title, text in suite.news():
-                    self._console.rule(title, style="red", characters="-")
+                    self._console.print(title, style="bold red", markup=False)
                     self._console.print(text, markup=False)
                 if suite.code is not None:
                     self._console.print(
