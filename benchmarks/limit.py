@@ -12,11 +12,11 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 rooms: dict[str, set[ServerConnection]] = {}
 
 
-async def main(port: int, broker_url: str | None) -> None:
+async def main(port: int, broker_url: str = "") -> None:
     """Serve until the process is ended."""
     broker = redis.asyncio.Redis.from_url(broker_url) if broker_url else None
 
-    async def relay() -> None:
+    async def relay(broker: redis.asyncio.Redis) -> None:
         async with broker.pubsub() as pubsub:
             await pubsub.psubscribe("/ws/chat/*")
             async for event in pubsub.listen():
@@ -24,7 +24,7 @@ async def main(port: int, broker_url: str | None) -> None:
                     broadcast(rooms.get(event["channel"].decode(), ()), event["data"], text=True)
 
     async def chat(socket: ServerConnection) -> None:
-        path = socket.request.path
+        path = socket.request.path if socket.request else ""
         room = rooms.setdefault(path, set())
         room.add(socket)
         try:
@@ -37,8 +37,8 @@ async def main(port: int, broker_url: str | None) -> None:
             room.discard(socket)
 
     async with serve(chat, "127.0.0.1", port, compression=None, max_size=65536):
-        await (relay() if broker else asyncio.get_running_loop().create_future())
+        await (relay(broker) if broker else asyncio.get_running_loop().create_future())
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), *(sys.argv[2:] or [None])))
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

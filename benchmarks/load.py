@@ -10,16 +10,29 @@ import subprocess
 import sys
 import time
 from array import array
+from collections import defaultdict
 from contextlib import suppress
 from statistics import quantiles
+from typing import Any, Self, TypedDict
 
-from picows import WSCloseCode, WSError, WSListener, WSMsgType, ws_connect
+from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from tutorial.services.processes import patience
 
 HANDSHAKES = 50  # at a time
-PATIENCE = 15  # seconds until a delivery that has not come counts as lost
+PATIENCE = 15  # seconds until a delivery that has not come counts as lost; more on a busy machine
 IN_FLIGHT = 400  # deliveries that a burst keeps under way
 # A default channel layer holds 100 messages for a process, and drops what is beyond.
 MOST_MESSAGES_IN_FLIGHT = 40
+
+
+class Opened(TypedDict):
+    """How many sockets a server holds and has refused, in how many seconds they were opened."""
+
+    open: int
+    refused: int
+    seconds: float
+    reason: str
 
 
 class LoadFailed(RuntimeError):
@@ -38,19 +51,23 @@ class Client(WSListener):
         room: The number of its room.
     """
 
+    transport: WSTransport
+
     def __init__(self, crowd: "Crowd", room: int):
         self.crowd, self.room, self.heard = crowd, room, 0
-        self.transport = None
 
-    def on_ws_connected(self, transport):
+    def on_ws_connected(self, transport: WSTransport) -> None:
         """Called by picows."""
         self.transport = transport
+        self.crowd.clients.add(self)
 
-    def on_ws_disconnected(self, transport):
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Called by picows."""
         self.crowd.clients.discard(self)
+        if self.crowd.burst and not self.crowd.clients:
+            self.crowd.burst.done.set()
 
-    def on_ws_frame(self, transport, frame):
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Called by picows for every frame. Nothing else runs so often: it must stay short."""
         if frame.msg_type is WSMsgType.TEXT:
             burst = self.crowd.burst
@@ -64,62 +81,56 @@ class Client(WSListener):
 
 
 class Crowd:
-    """All sockets to one server.
+    """All sockets to one server."""
 
-    Args:
-        url: The address of a room, with ROOM for its name.
-        headers: More headers for the handshake.
-
-    Attributes:
-        strays: Deliveries while this crowd was silent; of another server's messages, or too late.
-    """
-
-    def __init__(self, url: str, headers: dict[str, str]):
-        self.url, self.headers = url, headers
+    def __init__(self) -> None:
         self.clients: set[Client] = set()
         self.burst: Burst | None = None
         self.refused = self.strays = 0
         self.reason = ""
 
-    async def open(self, count: int, rooms: int) -> dict:
-        """Open sockets until there are `count`, dealt out evenly to `rooms`."""
-        gate = asyncio.Semaphore(HANDSHAKES)
-        start, before = time.perf_counter(), len(self.clients)
+    async def open(self, url: str, headers: dict[str, str], count: int, rooms: int) -> Opened:
+        """Open sockets until there are `count`, dealt out evenly to `rooms`.
 
-        async def enter(number: int) -> None:
-            client = Client(self, number % rooms)
+        Args:
+            url: The address of a room, with ROOM for its name.
+            headers: More headers for the handshake.
+            count: How many sockets.
+            rooms: How many rooms.
+        """
+        gate, start = asyncio.Semaphore(HANDSHAKES), time.perf_counter()
+
+        async def enter(room: int) -> None:
             async with gate:
                 try:
                     await ws_connect(
-                        lambda: client,
-                        self.url.replace("ROOM", f"room{client.room}"),
-                        extra_headers=self.headers,
-                        websocket_handshake_timeout=PATIENCE,
+                        lambda: Client(self, room),
+                        url.replace("ROOM", f"room{room}"),
+                        extra_headers=headers,
+                        websocket_handshake_timeout=patience(PATIENCE),
                         logger_name="quiet",
                         proxy=None,
                     )
-                    self.clients.add(client)
                 except (OSError, TimeoutError, ValueError, WSError) as error:
                     self.refused += 1
                     self.reason = f"{type(error).__name__}: {error}"[:200]
 
-        await asyncio.gather(*(enter(number) for number in range(before, count)))
+        await asyncio.gather(*(enter(number % rooms) for number in range(len(self.clients), count)))
         seconds = time.perf_counter() - start
-        answer = {"open": len(self.clients), "refused": self.refused, "seconds": seconds}
-        return answer | {"reason": self.reason}
+        return {"open": len(self.clients), "refused": self.refused, "seconds": seconds, "reason": self.reason}
 
-    async def close(self) -> dict:
+    async def close(self) -> None:
         """Close all sockets."""
-        clients = list(self.clients)
-        for client in clients:
-            client.transport.send_close(WSCloseCode.OK)
-            client.transport.disconnect()
-        await asyncio.gather(*(client.transport.wait_disconnected() for client in clients))
-        self.clients.clear()
-        return {}
+        transports = [client.transport for client in self.clients]
+        for transport in transports:
+            transport.send_close(WSCloseCode.OK)
+            transport.disconnect()
+        await asyncio.gather(*(transport.wait_disconnected() for transport in transports))
 
-    async def send(self, seconds: float, size: int, rate: float = 0) -> dict:
-        """Send messages for a while; return what was delivered and how late.
+    async def send(self, seconds: float, size: int, rate: float = 0) -> dict[str, float] | dict[str, str]:
+        """Send messages for a while; return what was delivered and how late, in seconds.
+
+        Strays are deliveries of another server's messages, or of a burst that is over.
 
         Args:
             seconds: How long new messages are sent.
@@ -128,19 +139,18 @@ class Crowd:
         """
         if not self.clients:
             return {"failed": "no socket to it is open"}
-        self.burst = Burst(self, size)
+        burst = self.burst = Burst(self.clients, size)
         processor, start = time.process_time(), time.perf_counter()
         try:
-            await self.burst.run(seconds, rate)
+            await burst.run(seconds, rate)
         finally:
-            burst, self.burst = self.burst, None
+            self.burst = None
         elapsed = time.perf_counter() - start
-        late = burst.latencies
-        cuts = quantiles(late, n=100) if len(late) > 1 else [0.0] * 99
+        cuts = quantiles(burst.latencies, n=100) if burst.count > 1 else [0.0] * 99
         return {
             "messages": burst.sent,
-            "deliveries": len(late),
-            "lost": burst.expected - len(late),
+            "deliveries": burst.count,
+            "lost": burst.expected - burst.count,
             "strays": self.strays,
             "seconds": elapsed,
             "p50": cuts[49],
@@ -152,42 +162,35 @@ class Crowd:
 class Burst:
     """Messages that are sent to all rooms in turn, and their deliveries."""
 
-    def __init__(self, crowd: Crowd, size: int):
+    def __init__(self, clients: set[Client], size: int):
         self.frame = json.dumps({"message": "x" * size}).encode()
-        senders = {}
-        for client in crowd.clients:
+        rooms: dict[int, list[Client]] = defaultdict(list)
+        for client in clients:
             client.heard = 0
-            senders.setdefault(client.room, client.transport)
-        self.senders = list(senders.values())
-        self.times = {room: [] for room in senders}
+            rooms[client.room].append(client)
+        self.senders = [members[0].transport for members in rooms.values()]
+        self.room_size = [len(members) for members in rooms.values()]
+        self.times: dict[int, list[float]] = {room: [] for room in rooms}
         self.rooms = list(self.times.values())
-        self.room_size = [sum(client.room == room for client in crowd.clients) for room in senders]
         self.latencies = array("d")
         self.sent = self.expected = self.count = 0
-        self.until = 0.0
-        self.done = asyncio.get_running_loop().create_future()
+        self.until, self.mark = 0.0, float("inf")  # the mark: so many deliveries, and the next is sent
+        self.done = asyncio.Event()
 
     async def run(self, seconds: float, rate: float) -> None:
         """Send until the time is up, and wait for what is still under way."""
-        self.until = time.perf_counter() + seconds
         if rate:
-            self.mark = float("inf")
             for _ in range(max(1, round(seconds * rate))):
                 self.send()
                 await asyncio.sleep(1 / rate)
-            self.until = 0
+            self.mark = self.expected
         else:
-            ahead = min(MOST_MESSAGES_IN_FLIGHT, max(2, IN_FLIGHT // max(self.room_size)))
-            self.mark = self.room_size[0]
-            for _ in range(ahead):
+            self.until, self.mark = time.perf_counter() + seconds, self.room_size[0]
+            for _ in range(min(MOST_MESSAGES_IN_FLIGHT, max(2, IN_FLIGHT // max(self.room_size)))):
                 self.send()
         if self.count < self.expected:
-            self.mark = self.expected if rate else self.mark
-            try:
-                async with asyncio.timeout(seconds + PATIENCE):
-                    await self.done
-            except TimeoutError:
-                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.done.wait(), seconds + patience(PATIENCE))
 
     def send(self) -> None:
         """Send a message to the next room."""
@@ -215,69 +218,55 @@ class Burst:
             self.send()
         elif self.count < self.expected:
             self.mark = self.expected
-        elif not self.done.done():
-            self.done.set_result(None)
+        else:
+            self.done.set()
 
 
 async def serve() -> None:
-    """Carry out orders, one JSON object a line, from standard input."""
-    crowds: dict[str, Crowd] = {}
+    """Carry out orders, one line of JSON each, from standard input."""
+    crowds: dict[str, Crowd] = defaultdict(Crowd)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        order = json.loads(line)
-        name, do = order.pop("crowd"), order.pop("do")
-        if do == "open" and name not in crowds:
-            crowds[name] = Crowd(order.pop("url"), order.pop("headers"))
-        order.pop("url", None), order.pop("headers", None)
+        name, do, options = json.loads(line)
         crowd = crowds.pop(name) if do == "close" else crowds[name]
-        print(json.dumps(await getattr(crowd, do)(**order)), flush=True)
+        print(json.dumps(await getattr(crowd, do)(**options)), flush=True)
 
 
 class Load:
     """The load generator's process. Ends with the `with` block."""
 
-    def __enter__(self) -> "Load":
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.load"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "benchmarks.load"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)  # noqa: S603
         return self
 
-    def __exit__(self, *exc_info) -> None:
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-        self._process.stderr.close()
+    def __exit__(self, *exc_info: object) -> None:
+        self._process.kill()
+        self._process.communicate()
 
-    def order(self, crowd: str, do: str, **options) -> dict:
+    def order(self, crowd: str, do: str, **options: object) -> Any:
         """Have a crowd open, send or close, and return what came of it.
 
         Args:
             crowd: A name for the sockets to one server.
-            do: A method of `Crowd`, whose arguments are the options. The first `open` also takes `url`, in
-                which ROOM stands for the room, and `headers`.
+            do: A method of `Crowd`, whose arguments are the options.
 
         Raises:
             LoadFailed: The process has ended.
             NoSocket: The crowd has no open socket to send on.
         """
+        orders, answers, errors = self._process.stdin, self._process.stdout, self._process.stderr
+        assert orders is not None and answers is not None and errors is not None  # noqa: PT018, S101
         with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps({"crowd": crowd, "do": do} | options) + "\n")
-            self._process.stdin.flush()
-        if answer := self._process.stdout.readline():
-            result = json.loads(answer)
-            if "failed" in result:
-                raise NoSocket(result["failed"])
-            return result
-        raise LoadFailed(f"The load generator has ended.\n{self._process.stderr.read()[-1000:]}")
+            orders.write(json.dumps([crowd, do, options]) + "\n")
+            orders.flush()
+        if not (answer := answers.readline()):
+            raise LoadFailed(f"The load generator has ended.\n{errors.read()[-1000:]}")
+        result = json.loads(answer)
+        if result and "failed" in result:
+            raise NoSocket(result["failed"])
+        return result
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """What is measured: servers of the course's chat, a better consumer, and the limit."""
 
 import importlib
-import socket
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +8,13 @@ import psutil
 
 from tutorial.course.files import copy_project
 from tutorial.course.steps import ROOT, find_step
-from tutorial.services.ports import free_port, port_problem
-from tutorial.services.processes import Process
-from tutorial.testing.site import SERVERS, Site
+from tutorial.services.ports import port_problem
+from tutorial.testing.site import SERVERS, Server, Site
 
 TUNED = ROOT / "exercises" / "tuned_consumer" / "solution"
 APPLICATION = "config.asgi:application"
 UVICORN = tuple(SERVERS["uvicorn"])
-DAPHNE = ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}")
+OFFICIAL = ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "benchmarks.official:application")
 GRANIAN = (
     *("-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"),
     *("--workers", "1", "--backpressure", "4096", APPLICATION),
@@ -29,60 +26,34 @@ LIMIT = ("-m", "benchmarks.limit", "{port}")
 
 @dataclass(frozen=True)
 class Peer:
-    """A server to measure.
+    """A server to measure."""
 
-    Attributes:
-        name: What it is called in the results.
-        command: The words after `python`; `{port}` and `{broker}` are filled in.
-        module: The package that must be installed for it.
-        code: Which project it serves: `step05`, `tuned` (step 5 under the exercise's solution) or `none`.
-        layer: The channel layer: core, pubsub, memory, or what the project's settings say if empty.
-        login: Whether its sockets need a session cookie.
-        swept: Whether it is also measured with other numbers of clients and rooms and other sizes.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    module: str
-    code: str = "step05"
-    layer: str = ""
-    login: bool = True
-    swept: bool = False
+    name: str  # in the results
+    command: tuple[str, ...]  # after `python`: -m, a module, and more; {port} and {broker} are filled in
+    code: str = "step05"  # what it serves; `tuned`: with the exercise's solution; `none`: without a login
+    layer: str = ""  # core, pubsub, memory, or what the project's settings say if empty
+    swept: bool = False  # whether it is also measured with other numbers of clients and rooms and other sizes
 
 
 PEERS = [
-    Peer(
-        "official tutorial, daphne, core",
-        (*DAPHNE, "benchmarks.official:application"),
-        "daphne",
-        code="none",
-        login=False,
-        swept=True,
-    ),
-    Peer("step05, daphne, core", tuple(SERVERS["daphne"]), "daphne"),
-    Peer("step05, hypercorn, core", HYPERCORN, "hypercorn"),
-    Peer("step05, hypercorn, pub/sub", HYPERCORN, "hypercorn", layer="pubsub"),
-    Peer("step05, granian, core", GRANIAN, "granian"),
-    Peer("step05, granian, pub/sub", GRANIAN, "granian", layer="pubsub"),
-    Peer("step05, uvicorn, core", UVICORN, "uvicorn", swept=True),
-    Peer("step05, uvicorn, pub/sub", UVICORN, "uvicorn", layer="pubsub", swept=True),
-    Peer("step05, uvicorn, in-memory", UVICORN, "uvicorn", layer="memory"),
-    Peer("tuned, uvicorn, core", UVICORN, "uvicorn", code="tuned", layer="core"),
-    Peer("tuned, uvicorn, pub/sub", UVICORN, "uvicorn", code="tuned", layer="pubsub", swept=True),
-    Peer(
-        "limit: websockets, pub/sub",
-        (*LIMIT, "{broker}"),
-        "websockets",
-        code="none",
-        login=False,
-        swept=True,
-    ),
-    Peer("limit: websockets alone", LIMIT, "websockets", code="none", login=False),
+    Peer("official tutorial, daphne, core", OFFICIAL, code="none", swept=True),
+    Peer("step05, daphne, core", tuple(SERVERS["daphne"])),
+    Peer("step05, hypercorn, core", HYPERCORN),
+    Peer("step05, hypercorn, pub/sub", HYPERCORN, layer="pubsub"),
+    Peer("step05, granian, core", GRANIAN),
+    Peer("step05, granian, pub/sub", GRANIAN, layer="pubsub"),
+    Peer("step05, uvicorn, core", UVICORN, swept=True),
+    Peer("step05, uvicorn, pub/sub", UVICORN, layer="pubsub", swept=True),
+    Peer("step05, uvicorn, in-memory", UVICORN, layer="memory"),
+    Peer("tuned, uvicorn, core", UVICORN, code="tuned", layer="core"),
+    Peer("tuned, uvicorn, pub/sub", UVICORN, code="tuned", layer="pubsub", swept=True),
+    Peer("limit: websockets, pub/sub", (*LIMIT, "{broker}"), code="none", swept=True),
+    Peer("limit: websockets alone", LIMIT, code="none"),
 ]
 DOCUMENT, AS_IS, FASTER_LAYER, FAN_OUT, BOUND = (peer.name for peer in PEERS if peer.swept)
 
 
-class Running(Process):
+class Running(Server):
     """A peer that runs.
 
     Args:
@@ -93,32 +64,13 @@ class Running(Process):
     """
 
     def __init__(self, peer: Peer, site: Site, port: int, env: dict[str, str] | None = None):
-        self.peer, self.port = peer, port
+        mine = {"DJANGO_SETTINGS_MODULE": "benchmarks.settings", "PYTHONPATH": str(ROOT)}
+        command = [word.replace("{broker}", site.env["REDIS_URL"]) for word in peer.command]
+        super().__init__(site, command, port, env=mine | {"BENCHMARK_LAYER": peer.layer} | (env or {}))
+        self.peer = peer
         # Rooms of its own: all servers share the broker, and a common room would set them all to work.
-        self.url = f"ws://127.0.0.1:{port}/ws/chat/{port}_ROOM/"
-        self.headers = site.headers(f"http://127.0.0.1:{port}", "alice" if peer.login else None)
-        words = [word.format(port=port, broker=site.env["REDIS_URL"]) for word in peer.command]
-        mine = {
-            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
-            "PYTHONPATH": str(ROOT),
-            "BENCHMARK_LAYER": peer.layer,
-        }
-        super().__init__([sys.executable, *words], site.step, site.env | mine | (env or {}))
-
-    def wait(self, timeout: float = 60) -> None:
-        """Wait until its port takes connections.
-
-        Args:
-            timeout: Seconds to wait.
-
-        Raises:
-            NotStarted: It did not.
-        """
-        self._wait_for(self._listens, timeout, f"an open port {self.port}")
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        self.rooms = f"ws://127.0.0.1:{port}/ws/chat/{port}_ROOM/"
+        self.headers = site.headers(self.url, None if peer.code == "none" else "alice")
 
     def processor_time(self) -> float:
         """Return the processor seconds that it and its children have used, in user mode and in the kernel."""
@@ -157,14 +109,8 @@ def open_sites(broker_url: str, directory: Path) -> dict[str, Site]:
 def missing(peer: Peer, port: int) -> str | None:
     """Return in a few words why a peer cannot be measured here, or None."""
     try:
-        importlib.import_module(peer.module)
+        importlib.import_module(module := peer.command[1])
     except ImportError:
-        return f"{peer.module} is not installed"
-    if problem := port_problem("127.0.0.1", port):
-        return f"port {port}: {problem}"
-    return None
-
-
-def choose_ports(count: int, first: int | None) -> list[int]:
-    """Return a port for each of `count` peers: free ones, or in a row from `first` on."""
-    return [first + number if first else free_port() for number in range(count)]
+        return f"{module} is not installed"
+    problem = port_problem("127.0.0.1", port)
+    return problem and f"port {port}: {problem}"

@@ -2,18 +2,15 @@
 
 import re
 import time
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
 
 import httpx
 
-from benchmarks.peers import Peer, Running
+from benchmarks.measure import Lab, Row, spread
+from benchmarks.peers import UVICORN, Peer, Running
 from tutorial.services.ports import free_port
-from tutorial.services.processes import wait_until
+from tutorial.services.processes import patience
 from tutorial.testing.mail_server import MailServer
-from tutorial.testing.site import SERVERS
-
-if TYPE_CHECKING:
-    from benchmarks.measure import Lab
 
 ENQUEUE = """
 import sys, time
@@ -30,86 +27,57 @@ print(time.perf_counter() - start)
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 
 
-class Clock(MailServer):
-    """A mail server that notes when each mail came, in `times`."""
-
-    def __init__(self):
-        super().__init__()
-        self.times: list[float] = []
-
-    async def handle_DATA(self, server, session, envelope) -> str:
-        """Take a mail. Called by aiosmtpd, whose name for it this is."""
-        self.times.append(time.perf_counter())
-        return await super().handle_DATA(server, session, envelope)
-
-
-def publish(client: httpx.Client, address: str, count: int) -> list[float]:
+def publish(client: httpx.Client, count: int) -> list[float]:
     """Publish posts; return the seconds until each answer.
 
     Raises:
         ValueError: The server did not take one.
     """
-    token = TOKEN.search(client.get(address).text)
+    token = TOKEN.search(client.get("/blog/new/").text)
     seconds = []
     for number in range(count):
         form = {"title": f"post {number}", "body": "…", "csrfmiddlewaretoken": token[1] if token else ""}
         start = time.perf_counter()
-        answer = client.post(address, data=form)
+        answer = client.post("/blog/new/", data=form)
         seconds.append(time.perf_counter() - start)
         if answer.status_code != 302 or not answer.headers["location"].endswith("/blog/"):
             raise ValueError(f"publishing was answered with {answer.status_code}")
     return seconds
 
 
-def measure(lab: "Lab") -> dict:
+def measure(lab: Lab) -> Row:
     """Publish posts by turns with and without the queue, then time a worker."""
-    from benchmarks.measure import spread
-
     site, plan = lab.sites["step05"], lab.plan
     waits: dict[str, list[float]] = {"with": [], "without": []}
     enqueuing, rates = [], []
-    with Clock() as mails:
+    with ExitStack() as stack:
+        mails = stack.enter_context(MailServer())
         site.env.update(mails.env)
-        servers = {
-            way: Running(
-                Peer(f"{way} the queue", tuple(SERVERS["uvicorn"]), "uvicorn"),
-                site,
-                free_port(),
-                {"BENCHMARK_QUEUE": "no" if way == "without" else "yes"},
+        servers = {}
+        for way, queue in (("with", "yes"), ("without", "no")):
+            peer = Peer(f"{way} the queue", UVICORN)
+            server = servers[way] = Running(peer, site, free_port(), {"BENCHMARK_QUEUE": queue})
+            stack.enter_context(server).spawn()
+        stack.enter_context(site.worker())
+        clients = {}
+        for way, server in servers.items():
+            server.wait(60)
+            cookies = {"sessionid": site.sessions["alice"]}
+            clients[way] = stack.enter_context(
+                httpx.Client(base_url=server.url, cookies=cookies, trust_env=False, timeout=patience(30))
             )
-            for way in waits
-        }
-        worker = site.worker()
-        try:
-            clients = {}
-            for server in servers.values():
-                server.spawn()
-            for way, server in servers.items():
-                server.wait()
-                origin = f"http://127.0.0.1:{server.port}"
-                cookies = {"sessionid": site.sessions["alice"]}
-                clients[way] = httpx.Client(base_url=origin, cookies=cookies, trust_env=False, timeout=30)
-                publish(clients[way], "/blog/new/", 1)
-            for _ in range(plan.rounds):
-                for way, client in clients.items():
-                    waits[way] += publish(client, "/blog/new/", plan.posts)
-            published = 2 * (1 + plan.rounds * plan.posts)
-            mails.wait_for(published, timeout=60)
+            publish(clients[way], 1)
+        for _ in range(plan.rounds):
+            for way, client in clients.items():
+                waits[way] += publish(client, plan.posts)
+        mails.wait_for(2 * (1 + plan.rounds * plan.posts), timeout=60)
 
-            user = str(site.user_ids["alice"])
-            for _ in range(plan.rounds):
-                before = len(mails.messages)
-                enqueuing.append(float(site.run("-c", ENQUEUE, user, str(plan.tasks))) / plan.tasks)
-                wait_until(
-                    lambda total=before + plan.tasks + 1: len(mails.messages) >= total, 60, "the mails"
-                )
-                rates.append(plan.tasks / (mails.times[-1] - mails.times[before]))
-        finally:
-            worker.close()
-            for client in clients.values():
-                client.close()
-            for server in servers.values():
-                server.close()
+        user = str(site.user_ids["alice"])
+        for _ in range(plan.rounds):
+            before = len(mails.messages)
+            enqueuing.append(float(site.run("-c", ENQUEUE, user, str(plan.tasks))) / plan.tasks)
+            mails.wait_for(before + plan.tasks + 1, timeout=60)
+            rates.append(plan.tasks / (mails.times[-1] - mails.times[before]))
     return {
         "publish": {way: spread(values) for way, values in waits.items()},
         "posts": len(waits["with"]),

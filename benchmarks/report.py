@@ -1,6 +1,8 @@
 """What the results look like: a table for the terminal, one for the docs, and plots."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,8 +20,8 @@ COLORS = {
     FAN_OUT: "#0072B2",
     BOUND: "#6B7280",
 }
-MARKERS = {DOCUMENT: "s", AS_IS: "o", FASTER_LAYER: "^", FAN_OUT: "D", BOUND: "v"}
-STYLE = {
+MARKERS = dict(zip(COLORS, "so^Dv", strict=True))
+STYLE: Any = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
@@ -43,9 +45,17 @@ COLUMNS = (
     "broker's µs per delivery",
     "lost",
 )
+COST = "processor time per delivery (µs)"
+Results = dict[str, Any]  # as in results.json
 
 
-def rows(results: dict) -> list[tuple[str, ...]]:
+def span(values: dict[str, float], factor: float, unit: str = "") -> str:
+    """Return a median with the lowest and the highest value in brackets."""
+    median, low, high = (factor * values[name] for name in ("median", "low", "high"))
+    return f"{median:.1f}{unit} ({low:.1f} to {high:.1f})"
+
+
+def rows(results: Results) -> list[tuple[str, ...]]:
     """Return the comparison of the servers as cells of text; a server that was left out has its reason."""
     table = []
     for name in results["order"]:
@@ -53,22 +63,14 @@ def rows(results: dict) -> list[tuple[str, ...]]:
             table.append((name, f"not measured: {results['gaps'][name]}", *["–"] * 5))
             continue
         row = results["servers"][name]
-        cost = row["server_time"]
-        table.append(
-            (
-                name,
-                f"{1e6 * cost['median']:.1f} ({1e6 * cost['low']:.1f} to {1e6 * cost['high']:.1f})",
-                f"{row['rate']['median']:,.0f}" + ("*" if row["load_too_busy"] else ""),
-                f"{1e3 * row['p50']['median']:.1f}",
-                f"{1e3 * row['p99']['median']:.1f}",
-                f"{1e6 * row['broker_time']:.1f}",
-                str(row["lost"]),
-            )
-        )
+        rate = f"{row['rate']['median']:,.0f}" + ("*" if row["load_too_busy"] else "")
+        late = [f"{1e3 * row[percentile]['median']:.1f}" for percentile in ("p50", "p99")]
+        broker, lost = f"{1e6 * row['broker_time']:.1f}", str(row["lost"])
+        table.append((name, span(row["server_time"], 1e6), rate, *late, broker, lost))
     return table
 
 
-def caption(results: dict) -> str:
+def caption(results: Results) -> str:
     """Return in a sentence what was measured on."""
     machine, plan = results["machine"], results["plan"]
     return (
@@ -78,7 +80,7 @@ def caption(results: dict) -> str:
     )
 
 
-def terminal(results: dict) -> Table:
+def terminal(results: Results) -> Table:
     """Return the comparison as a table for the terminal."""
     table = Table(title=caption(results), title_justify="left")
     for number, column in enumerate(COLUMNS):
@@ -88,29 +90,33 @@ def terminal(results: dict) -> Table:
     return table
 
 
-def markdown(results: dict) -> str:
+def listing(columns: Sequence[str], cells: Iterable[Sequence[str]], numbers: int) -> str:
+    """Return a table for the docs, whose last `numbers` columns are numbers."""
+    rules = ["---"] * (len(columns) - numbers) + ["---:"] * numbers
+    return "".join(f"| {' | '.join(line)} |\n" for line in (columns, rules, *cells))
+
+
+def markdown(results: Results) -> str:
     """Return the comparison as a table for the docs."""
-    lines = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)], *rows(results)]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     busy = any(row["load_too_busy"] for row in results["servers"].values())
     star = "\n\\* The load generator was the bottleneck: the server could deliver more.\n" if busy else ""
     notes = "".join(f"\n- {note}" for note in results["notes"])
-    return f"{caption(results)}\n\n{body}\n{star}{notes}\n"
+    return f"{caption(results)}\n\n{listing(COLUMNS, rows(results), 6)}{star}{notes}\n"
 
 
-def cost(results: dict, name: str) -> float | None:
+def cost(results: Results, name: str) -> float | None:
     """Return a server's seconds of processor time per delivery, or None if it was not measured."""
-    row = results["servers"].get(name)
-    return row and row["server_time"]["median"]
+    median: float | None = results["servers"].get(name, {}).get("server_time", {}).get("median")
+    return median
 
 
-def largest(results: dict, name: str) -> dict | None:
+def largest(results: Results, name: str) -> Results | None:
     """Return a server's row with the most clients in the sweep, or None if it was not measured."""
     chosen = [row for row in results["clients"] if row["server"] == name]
     return max(chosen, key=lambda row: row["clients"], default=None)
 
 
-def gains(results: dict) -> str:
+def gains(results: Results) -> str:
     """Return as a table for the docs what each change buys, one after the other."""
     steps = (
         ("the stack of the Channels tutorial", DOCUMENT),
@@ -119,198 +125,136 @@ def gains(results: dict) -> str:
         ("and local fan-out, the tuned consumer", FAN_OUT),
         ("the limit", BOUND),
     )
-    lines = [
-        "| what serves | µs per delivery | of the first | of the limit |",
-        "| --- | ---: | ---: | ---: |",
-    ]
     first, last = cost(results, DOCUMENT), cost(results, BOUND)
+    lines: list[tuple[str, ...]] = []
     for what, name in steps:
         if (each := cost(results, name)) is None:
-            lines.append(f"| {what} | not measured | – | – |")
+            lines.append((what, "not measured", "–", "–"))
             continue
         shares = [f"{100 * each / first:.0f} %" if first else "–", f"{each / last:.1f} ×" if last else "–"]
-        lines.append(f"| {what} | {1e6 * each:.1f} | {' | '.join(shares)} |")
-    return "\n".join(lines) + "\n"
+        lines.append((what, f"{1e6 * each:.1f}", *shares))
+    return listing(("what serves", "µs per delivery", "of the first", "of the limit"), lines, 3)
 
 
-def sockets(results: dict) -> str:
+def sockets(results: Results) -> str:
     """Return as a table for the docs what the swept servers held, and what a socket weighs and costs."""
-    lines = [
-        "| server | sockets held | refused | kB for an idle one | handshakes/s |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+    lines = []
     for name in COLORS:
         if row := largest(results, name):
-            memory = f"{row['memory'] / 1000:.0f}"
-            lines.append(
-                f"| {name} | {row['held']:,} | {row['refused']} | {memory} | {row['handshakes']:.0f} |"
-            )
-    return "\n".join(lines) + "\n"
+            memory, handshakes = f"{row['memory'] / 1000:.0f}", f"{row['handshakes']:.0f}"
+            lines.append((name, f"{row['held']:,}", str(row["refused"]), memory, handshakes))
+    return listing(("server", "sockets held", "refused", "kB for an idle one", "handshakes/s"), lines, 4)
 
 
-def queue(results: dict) -> str:
+def queue(results: Results) -> str:
     """Return as a table for the docs what the queue costs and buys."""
     row = results["queue"]
-    publish = {
-        way: f"{1e3 * each['median']:.1f} ms ({1e3 * each['low']:.1f} to {1e3 * each['high']:.1f})"
-        for way, each in row["publish"].items()
-    }
-    return (
-        "| what | measured |\n| --- | ---: |\n"
-        f"| publishing a post, mail in the request | {publish['without']} |\n"
-        f"| publishing a post, mail queued | {publish['with']} |\n"
-        f"| one `.delay()` | {1e6 * row['enqueuing']['median']:.0f} µs |\n"
-        f"| mails a second, a worker of {row['processes']} processes | {row['task_rate']['median']:.0f} |\n"
+    workers = f"mails a second, a worker of {row['processes']} processes"
+    lines = (
+        ("publishing a post, mail in the request", span(row["publish"]["without"], 1e3, " ms")),
+        ("publishing a post, mail queued", span(row["publish"]["with"], 1e3, " ms")),
+        ("one `.delay()`", f"{1e6 * row['enqueuing']['median']:.0f} µs"),
+        (workers, f"{row['task_rate']['median']:.0f}"),
     )
+    return listing(("what", "measured"), lines, 1)
 
 
-def million(results: dict) -> str:
+def million(results: Results) -> str:
     """Return as a table for the docs the arithmetic for a million sockets, from the measured figures."""
-    row, document = largest(results, FAN_OUT), cost(results, DOCUMENT)
-    if row is None or document is None:
+    row, document, each = largest(results, FAN_OUT), cost(results, DOCUMENT), cost(results, FAN_OUT)
+    if row is None or document is None or each is None:
         return "There are no figures of the servers that this arithmetic needs.\n"
-    each, people, room, pause, process = cost(results, FAN_OUT), 1_000_000, 50, 600, 20_000
+    people, room, pause, process = 1_000_000, 50, 600, 20_000
     messages = people / pause
+    heard = messages * room
+    memory, handshakes = row["memory"], row["handshakes"]
+    stack = "the same with the stack of the Channels tutorial"
+    pings = "cores for a ping to each socket every 5 s"
+    back = "time until all are back after a restart of everything"
     lines = (
         ("messages a second", f"{people:,} / {pause}", f"{messages:,.0f}"),
-        ("deliveries a second", f"{messages:,.0f} × {room}", f"{messages * room:,.0f}"),
-        (
-            "cores to deliver them, tuned",
-            f"{messages * room:,.0f} × {1e6 * each:.1f} µs",
-            f"{messages * room * each:.1f}",
-        ),
-        (
-            "the same with the stack of the Channels tutorial",
-            f"{messages * room:,.0f} × {1e6 * document:.0f} µs",
-            f"{messages * room * document:.1f}",
-        ),
-        (
-            "cores for a ping to each socket every 5 s",
-            f"{people:,} / 5 × {1e6 * each:.1f} µs",
-            f"{people / 5 * each:.1f}",
-        ),
-        (
-            "memory for idle sockets",
-            f"{people:,} × {row['memory'] / 1000:.0f} kB",
-            f"{people * row['memory'] / 1e9:.0f} GB",
-        ),
+        ("deliveries a second", f"{messages:,.0f} × {room}", f"{heard:,.0f}"),
+        ("cores to deliver them, tuned", f"{heard:,.0f} × {1e6 * each:.1f} µs", f"{heard * each:.1f}"),
+        (stack, f"{heard:,.0f} × {1e6 * document:.0f} µs", f"{heard * document:.1f}"),
+        (pings, f"{people:,} / 5 × {1e6 * each:.1f} µs", f"{people / 5 * each:.1f}"),
+        ("memory for idle sockets", f"{people:,} × {memory / 1e3:.0f} kB", f"{people * memory / 1e9:.0f} GB"),
         ("processes", f"{people:,} / {process:,}", f"{people / process:.0f}"),
-        (
-            "time until all are back after a restart of everything",
-            f"{process:,} / {row['handshakes']:.0f} handshakes/s",
-            f"{process / row['handshakes']:.0f} s",
-        ),
+        (back, f"{process:,} / {handshakes:.0f} handshakes/s", f"{process / handshakes:.0f} s"),
     )
-    body = "".join(f"| {what} | {how} | {value} |\n" for what, how, value in lines)
-    return f"| what | from | result |\n| --- | --- | ---: |\n{body}"
+    return listing(("what", "from", "result"), lines, 1)
 
 
-def write_tables(results: dict, directory: Path) -> None:
-    """Write the tables that the docs include."""
-    for table in (markdown, gains, sockets, queue, million):
-        (directory / f"{table.__name__}.txt").write_text(table(results))
+def canvas(size: tuple[float, float], **labels: Any) -> tuple[Figure, Axes]:
+    """Return a picture and its axes. Not pyplot's: its backend belongs to whoever imports this."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set(**labels)
+    return figure, axes
 
 
-def draw_costs(results: dict, path: Path) -> None:
+def draw_costs(results: Results) -> Figure:
     """Draw what a delivery costs each server."""
     names = [name for name in reversed(results["order"]) if name in results["servers"]]
-    values = [results["servers"][name]["server_time"] for name in names]
-    medians = [1e6 * value["median"] for value in values]
-    reach = [
-        [1e6 * (value["median"] - value["low"]) for value in values],
-        [1e6 * (value["high"] - value["median"]) for value in values],
-    ]
-    # Not pyplot, whose choice of a backend belongs to whoever imports this, such as a notebook.
-    figure = Figure(figsize=(9.5, 0.42 * len(names) + 1.6), layout="constrained")
-    axes = figure.subplots()
+    costs = [results["servers"][name]["server_time"] for name in names]
+    low, medians, high = ([1e6 * each[part] for each in costs] for part in ("low", "median", "high"))
+    reach = [[middle - end for middle, end in zip(medians, low, strict=True)]]
+    reach += [[end - middle for middle, end in zip(medians, high, strict=True)]]
+    across = f"{COST}, one room of {results['plan']['clients']} clients"
+    figure, axes = canvas((9.5, 0.42 * len(names) + 1.6), title="What one delivery costs", xlabel=across)
     colors = [COLORS[BOUND] if "limit" in name else COLORS[FAN_OUT] for name in names]
     axes.barh(names, medians, xerr=reach, color=colors, ecolor="#111827", capsize=3, height=0.66)
-    right = max(1e6 * value["high"] for value in values)
-    for position, (median, value) in enumerate(zip(medians, values, strict=True)):
-        axes.text(1e6 * value["high"] + right / 60, position, f"{median:.1f}", va="center")
-    axes.set(
-        title="What one delivery costs",
-        xlabel=f"processor time per delivery (µs), one room of {results['plan']['clients']} clients",
-        xlim=(0, 1.1 * right),
-    )
+    for position, (median, end) in enumerate(zip(medians, high, strict=True)):
+        axes.text(end + max(high) / 60, position, f"{median:.1f}", va="center")
+    axes.set(xlim=(0, 1.1 * max(high)))
     axes.grid(axis="y", visible=False)
-    save(figure, path)
+    return figure
 
 
-def draw_sweep(results: dict, part: str, across: str, labels: dict[str, str], path: Path) -> None:
+def draw_sweep(results: Results, part: str, across: str, title: str, label: str) -> Figure:
     """Draw the cost of a delivery against what was varied, a line for each server.
 
     Args:
         results: The results.
         part: The part of the results: clients, rooms or sizes.
         across: The name of what was varied.
-        labels: The title and the label of the axis.
-        path: Where the picture goes.
+        title: The title of the picture.
+        label: The label of what was varied.
     """
-    figure = Figure(figsize=(8.5, 4.4), layout="constrained")
-    axes = figure.subplots()
-    ends = []
+    figure, axes = canvas((8.5, 4.4), xscale="log", yscale="log", title=title, xlabel=label, ylabel=COST)
+    ends: set[int] = set()
     for name, color in COLORS.items():
         chosen = [row for row in results[part] if row["server"] == name]
         if not chosen:
             continue
         xs = [row[across] for row in chosen]
-        ys = [1e6 * row["server_time"]["median"] for row in chosen]
-        low = [1e6 * row["server_time"]["low"] for row in chosen]
-        high = [1e6 * row["server_time"]["high"] for row in chosen]
+        low, ys, high = (
+            [1e6 * row["server_time"][end] for row in chosen] for end in ("low", "median", "high")
+        )
         axes.fill_between(xs, low, high, color=color, alpha=0.15, lw=0)
         axes.plot(xs, ys, marker=MARKERS[name], color=color, lw=2, label=name)
-        ends += xs
-    axes.set(
-        xscale="log",
-        yscale="log",
-        title=labels["title"],
-        xlabel=labels["x"],
-        ylabel="processor time per delivery (µs)",
-        xticks=sorted(set(ends)),
-    )
+        ends |= set(xs)
+    axes.set(xticks=sorted(ends))
     axes.minorticks_off()
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_yticks([tick for tick in (2, 5, 10, 20, 50, 100, 200, 500, 1000) if in_view(axes, tick)])
+    bottom, top = axes.get_ylim()
+    axes.set_yticks([tick for tick in (2, 5, 10, 20, 50, 100, 200, 500, 1000) if bottom <= tick <= top])
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-    save(figure, path)
+    return figure
 
 
-def in_view(axes: Axes, tick: float) -> bool:
-    """Tell whether a value stands within the axes."""
-    low, high = axes.get_ylim()
-    return low <= tick <= high
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture without the time at which it was made."""
-    figure.savefig(path, metadata={"Date": None})
-
-
-def draw(results: dict, directory: Path) -> list[Path]:
-    """Draw all plots.
-
-    Args:
-        results: The results.
-        directory: Where the pictures go.
-
-    Returns:
-        Their paths.
-    """
-    paths = [directory / f"load-{name}.svg" for name in ("costs", "clients", "rooms", "sizes")]
+def write(results: Results, directory: Path) -> None:
+    """Write the tables that the docs include, and all plots."""
+    for table in (markdown, gains, sockets, queue, million):
+        (directory / f"{table.__name__}.txt").write_text(table(results))
+    rooms = f"rooms for {results['plan']['room_clients']} clients"
     with matplotlib.rc_context(STYLE):
-        draw_costs(results, paths[0])
-        for part, across, title, x, path in (
-            ("clients", "clients", "A larger room", "clients in one room", paths[1]),
-            (
-                "rooms",
-                "rooms",
-                "More and smaller rooms",
-                f"rooms for {results['plan']['room_clients']} clients",
-                paths[2],
-            ),
-            ("sizes", "size", "Longer messages", "bytes of a message", paths[3]),
-        ):
-            draw_sweep(results, part, across, {"title": title, "x": x}, path)
-    return paths
+        pictures = {
+            "costs": draw_costs(results),
+            "clients": draw_sweep(results, "clients", "clients", "A larger room", "clients in one room"),
+            "rooms": draw_sweep(results, "rooms", "rooms", "More and smaller rooms", rooms),
+            "sizes": draw_sweep(results, "sizes", "size", "Longer messages", "bytes of a message"),
+        }
+        for name, picture in pictures.items():
+            # Without the time at which it was made.
+            picture.savefig(directory / f"load-{name}.svg", metadata={"Date": None})

@@ -132,6 +132,13 @@ class Broker:
         self.stop()
         raise NoBroker(f"The embedded broker did not start on port {self.port}. " + " ".join(tail))
 
+    @property
+    def pid(self) -> int:
+        """The id of the running server."""
+        if self.process is None:
+            raise NoBroker("The broker does not run.")
+        return self.process.pid
+
     def stop(self) -> None:
         """End the server in order and remove its data if they were temporary."""
         self._end(patience(5))

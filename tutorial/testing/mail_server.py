@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
+import time
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from typing import Self
 
 from tutorial.services.ports import free_port
 from tutorial.services.processes import wait_until
@@ -17,6 +19,7 @@ class MailServer:
 
     Attributes:
         messages: The mails it has taken, oldest first.
+        times: When it took each of them, as `time.perf_counter()` tells it.
         attempts: How often a client has tried to hand over a mail, taken or not.
         refusal: What it answers to a mail instead of taking it, such as `451 later`; None to take it.
         recipient_refusal: The same for the recipient, whom a mail server is told before the mail.
@@ -27,6 +30,7 @@ class MailServer:
         from aiosmtpd.controller import Controller
 
         self.messages: list[EmailMessage] = []
+        self.times: list[float] = []
         self.attempts = 0
         self.refusal: str | None = None
         self.recipient_refusal: str | None = None
@@ -54,6 +58,7 @@ class MailServer:
         await asyncio.to_thread(self.stall.wait, 60)
         if self.refusal:
             return self.refusal
+        self.times.append(time.perf_counter())
         self.messages.append(message_from_bytes(envelope.content, policy=policy.default))
         return "250 taken"
 
@@ -70,10 +75,10 @@ class MailServer:
         wait_until(lambda: len(self.messages) >= count, timeout, f"{count} mail(s)")
         return self.messages
 
-    def __enter__(self) -> "MailServer":
+    def __enter__(self) -> Self:
         self._controller.start()
         return self
 
-    def __exit__(self, *exc_info) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.stall.set()
         self._controller.stop()

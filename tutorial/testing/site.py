@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -35,19 +37,27 @@ class Server(Process):
 
     Args:
         site: The step with its database and environment.
-        kind: A key of `SERVERS`: runserver, daphne or uvicorn.
-        port: The port on 127.0.0.1; a free one if not given.
+        kind: A key of `SERVERS`: runserver, daphne or uvicorn; or the words after `python`.
+        port: The port on 127.0.0.1; a free one if not given. `{port}` in the words stands for it.
         arguments: More words for the server's command line.
+        env: More variables for its environment.
     """
 
-    def __init__(self, site: "Site", kind: str = "runserver", port: int | None = None, arguments: tuple = ()):
+    def __init__(
+        self,
+        site: "Site",
+        kind: str | Sequence[str] = "runserver",
+        port: int | None = None,
+        arguments: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+    ):
         self.site = site
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        words = [word.format(port=self.port) for word in SERVERS[kind]]
-        super().__init__([sys.executable, *words, *arguments], site.step, site.env)
+        words = [word.format(port=self.port) for word in (SERVERS[kind] if isinstance(kind, str) else kind)]
+        super().__init__([sys.executable, *words, *arguments], site.step, site.env | (env or {}))
 
-    def start(self, timeout: float = 20) -> "Server":
+    def start(self, timeout: float = 20) -> Self:
         """Start it and wait until it answers a request.
 
         Args:
@@ -57,8 +67,12 @@ class Server(Process):
             NotStarted: It did not.
         """
         self.spawn()
-        self._wait_for(self._answers, timeout, f"an answer from {self.url}")
+        self.wait(timeout)
         return self
+
+    def wait(self, timeout: float = 20) -> None:
+        """Wait until it answers a request; the same as `start()` for one that is started already."""
+        self._wait_for(self._answers, timeout, f"an answer from {self.url}")
 
     def websocket_url(self, path: str) -> str:
         """Return the address of a WebSocket on this server, for a path such as `/ws/chat/room1/`."""
@@ -81,15 +95,12 @@ class Worker(Process):
         env: More variables for its environment.
     """
 
-    def __init__(self, site: "Site", arguments: tuple = (), env: dict[str, str] | None = None):
+    def __init__(self, site: "Site", arguments: Sequence[str] = (), env: dict[str, str] | None = None):
         command = [sys.executable, "-m", "celery", "-A", "config", "worker", "--loglevel", "INFO"]
-        super().__init__(
-            [*command, "--concurrency", "2", *arguments],
-            site.step,
-            site.env | (env or {}),
-        )
+        command += ["--concurrency", "2", *arguments]
+        super().__init__(command, site.step, site.env | (env or {}))
 
-    def start(self, timeout: float = 20) -> "Worker":
+    def start(self, timeout: float = 20) -> Self:
         """Start it and wait until it takes tasks.
 
         Args:
@@ -151,9 +162,11 @@ class Site:
             raise NotStarted(f"python {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def server(self, kind: str = "runserver", **options) -> Server:
-        """Start a server for the step; it ends with the site. The options are those of `Server`."""
-        server = Server(self, kind, **options)
+    def server(
+        self, kind: str = "runserver", port: int | None = None, arguments: Sequence[str] = ()
+    ) -> Server:
+        """Start a server for the step; it ends with the site. The arguments are those of `Server`."""
+        server = Server(self, kind, port, arguments)
         self._processes.append(server)
         return server.start()
 
@@ -163,9 +176,9 @@ class Site:
             self._shared[kind] = self.server(kind)
         return self._shared[kind]
 
-    def worker(self, **options) -> Worker:
-        """Start a worker for the step; it ends with the site. The options are those of `Worker`."""
-        worker = Worker(self, **options)
+    def worker(self, arguments: Sequence[str] = (), env: dict[str, str] | None = None) -> Worker:
+        """Start a worker for the step; it ends with the site. The arguments are those of `Worker`."""
+        worker = Worker(self, arguments, env)
         self._processes.append(worker)
         return worker.start()
 
@@ -185,8 +198,8 @@ class Site:
             process.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def __enter__(self) -> "Site":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()

@@ -21,24 +21,21 @@ from tutorial.services.processes import NotStarted
 
 TABLES = ("markdown", "gains", "sockets", "queue", "million")
 PICTURES = ("costs", "clients", "rooms", "sizes")
-KEPT = ROOT / "benchmarks" / "results.json"
+KEPT = (ROOT / "benchmarks" / "results.json").read_text()
 FILES = 300  # open files: enough for the smallest room of a quick run, too few for the next
-LIMITS = [peer for peer in PEERS if peer.code == "none" and "limit" in peer.name]
-GRANIAN = next(peer for peer in PEERS if peer.module == "granian")
+LIMITS = [peer for peer in PEERS if "limit" in peer.name]
+GRANIAN = next(peer for peer in PEERS if "granian" in peer.command)
+PLAN = measure.Plan(rounds=2, seconds=0.02, clients=3, client_counts=(3,))
 
 
-def names_in(listing):
-    """Return the servers that a part of the results tells of."""
-    return {row["server"] for row in listing}
-
-
-def ports_in_a_row(count):
-    """Return the first of some ports that are all free, below those that systems hand out by themselves."""
-    candidates = random.sample(range(20000, 32000), 100)
-    return next(
-        first
-        for first in candidates
-        if not any(port_problem("127.0.0.1", first + number) for number in range(count))
+def benchmarks(files, *words):
+    """Run the command where so many files may be open, and return what came of it."""
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", *words],
+        cwd=ROOT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
+        capture_output=True,
+        text=True,
     )
 
 
@@ -47,19 +44,15 @@ def quick(tmp_path_factory):
     """A quick run with too few open files, where another program has the port of one server."""
     output = tmp_path_factory.mktemp("results")
     place = [peer.name for peer in PEERS].index(FASTER_LAYER)
-    first = ports_in_a_row(len(PEERS))
-    with socket.create_server(("127.0.0.1", first + place)) as other:
-        words = ["--quick", "--output", output, "--first-port", str(first)]
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks", *words],
-            cwd=ROOT,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES)),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        done.port = other.getsockname()[1]
-    done.output = output
+    # Ports in a row that are all free, below those that systems hand out by themselves.
+    first = next(
+        first
+        for first in random.sample(range(20000, 32000), 100)
+        if not any(port_problem("127.0.0.1", first + number) for number in range(len(PEERS)))
+    )
+    with socket.create_server(("127.0.0.1", first + place)):
+        done = benchmarks(FILES, "--output", output, "--first-port", str(first))
+    done.output, done.gap = output, f"port {first + place}: another program listens there"
     return done
 
 
@@ -72,16 +65,12 @@ def few_peers(monkeypatch):
 
 def test_a_quick_run_measures_everything_that_it_can(quick):
     """A quick run measures servers, clients, rooms, sizes and the queue, and loses no message."""
-    assert quick.returncode == 0, quick.stdout + quick.stderr
-    assert quick.stderr == ""
+    assert (quick.returncode, quick.stderr) == (0, ""), quick.stdout
     results = json.loads((quick.output / "results.json").read_text())
-    measured = {DOCUMENT, AS_IS, FAN_OUT, BOUND}
-    assert set(results["servers"]) == measured
-    for part in ("clients", "rooms", "sizes"):
-        assert names_in(results[part]) == measured
-    for row in [*results["servers"].values(), *results["clients"], *results["rooms"], *results["sizes"]]:
-        assert (row["rounds"], row["lost"]) == (2, 0)
-        assert row["deliveries"] > 0
+    servers = [{"server": name, **row} for name, row in results["servers"].items()]
+    for rows in (servers, results["clients"], results["rooms"], results["sizes"]):
+        assert {row["server"] for row in rows} == {DOCUMENT, AS_IS, FAN_OUT, BOUND}
+        assert all((row["rounds"], row["lost"]) == (2, 0) and row["deliveries"] for row in rows)
     assert all(row["held"] == row["clients"] and row["refused"] == 0 for row in results["clients"])
     assert results["queue"]["posts"] == 4
     assert results["machine"]["cores"] >= 1
@@ -89,19 +78,19 @@ def test_a_quick_run_measures_everything_that_it_can(quick):
 
 def test_what_cannot_be_measured_is_said_before_the_run(quick):
     """Too few open files and a port that is taken are a line each, before the first measurement."""
-    lines = quick.stdout.splitlines()
-    assert lines[0].startswith(f"Open files: {FILES} are allowed here, and 350 are needed (ulimit -n).")
-    assert lines[0].endswith("The sweep of clients stops at 10 clients.")
-    assert lines[1] == f"Left out: {FASTER_LAYER} (port {quick.port}: another program listens there)."
-    assert lines[2].startswith("servers: measured in")
+    files, port, first = quick.stdout.splitlines()[:3]
+    assert files == (
+        f"Open files: {FILES} are allowed here, and 350 are needed (ulimit -n). "
+        "The sweep of clients stops at 10 clients."
+    )
+    assert port == f"Left out: {FASTER_LAYER} ({quick.gap})."
+    assert first.startswith("servers: measured in")
 
 
 def test_the_gap_stands_in_every_table(quick):
     """A server that was left out keeps its row, with the reason, and the tables of the docs have it too."""
     assert "not measured:" in quick.stdout
-    assert (
-        f"| {FASTER_LAYER} | not measured: port {quick.port}" in (quick.output / "markdown.txt").read_text()
-    )
+    assert f"| {FASTER_LAYER} | not measured: {quick.gap} |" in (quick.output / "markdown.txt").read_text()
     assert "| and the pub/sub layer | not measured | – | – |" in (quick.output / "gains.txt").read_text()
     for name in PICTURES:
         ElementTree.parse(quick.output / f"load-{name}.svg")  # noqa: S314 - our own
@@ -110,29 +99,19 @@ def test_the_gap_stands_in_every_table(quick):
 def test_a_server_whose_package_is_missing_is_left_out(few_peers):
     """Without granian one line says so, and the others are measured, also when one of them dies."""
     said = []
-    plan = measure.Plan(rounds=2, seconds=0.02, clients=3, client_counts=(3,))
-    with measure.Lab(plan, said.append) as lab:
+    with measure.Lab(PLAN, said.append) as lab:
         assert said == [f"Left out: {GRANIAN.name} (granian is not installed)."]
-        results = measure.compare(lab)
-        assert set(results) == {peer.name for peer in LIMITS}
+        assert set(measure.compare(lab)) == {peer.name for peer in LIMITS}
         first, second = lab.running.values()
         first.kill()
-        results = measure.compare(lab)
-        assert set(results) == {second.peer.name}
+        assert set(measure.compare(lab)) == {second.peer.name}
     assert lab.gaps[first.peer.name] == "it ended during the run"
     assert not second.running
 
 
 def test_far_too_few_open_files_stop_the_run_at_once():
     """Where not even the smallest room fits, one line says which limit to raise, and nothing is started."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick"],
-        cwd=ROOT,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = benchmarks(100)
     assert (done.returncode, done.stderr) == (1, "")
     [line] = done.stdout.splitlines()
     assert line.startswith("Open files: 100 are allowed here, and at least 250 are needed.")
@@ -152,13 +131,10 @@ def test_servers_on_one_broker_do_not_hear_each_other(monkeypatch):
     """A message to one server gives the others nothing to do, or their work would be measured with it."""
     limit = next(peer for peer in LIMITS if "{broker}" in peer.command)
     monkeypatch.setattr(measure, "PEERS", [limit, dataclasses.replace(limit, name="the same again")])
-    plan = measure.Plan(rounds=2, seconds=0.02, clients=3, client_counts=(3,))
-    with measure.Lab(plan, [].append) as lab:
+    with measure.Lab(PLAN, [].append) as lab:
         results = measure.compare(lab)
     assert len(results) == 2
-    for row in results.values():
-        assert row["deliveries"] > 0
-        assert row["strays"] == 0
+    assert all(row["deliveries"] > 0 and row["strays"] == 0 for row in results.values())
 
 
 def test_a_server_that_does_not_start_is_left_out(few_peers, monkeypatch):
@@ -169,44 +145,41 @@ def test_a_server_that_does_not_start_is_left_out(few_peers, monkeypatch):
 
     said = []
     monkeypatch.setattr(measure.Running, "wait", fail)
-    with measure.Lab(measure.Plan(client_counts=(3,)), said.append) as lab:
+    with measure.Lab(PLAN, said.append) as lab:
         assert not lab.running
     assert [line.partition("(")[2] for line in said[1:]] == ["ImportError: no such thing)."] * 2
 
 
-async def test_what_a_server_loses_is_counted(monkeypatch):
-    """A delivery that never comes is counted as lost, and one that comes is measured."""
-    monkeypatch.setattr(load, "PATIENCE", 0.5)
+@pytest.mark.parametrize("closes", [False, True])
+async def test_what_a_server_loses_is_counted(monkeypatch, closes):
+    """A delivery that never comes is counted as lost, at once where the server closes its sockets."""
+    # Where it stays silent, a busy machine may take too long for those that come.
+    monkeypatch.setattr(load, "PATIENCE", 3600 if closes else 0.5)
 
     async def forgetful(connection):
-        async for number, frame in counted(connection):
+        for number in range(5):
+            frame = await connection.recv()
             if number % 2 == 0:
                 await connection.send(frame)
+        if not closes:
+            await connection.wait_closed()
 
     async with serve(forgetful, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        crowd = load.Crowd(f"ws://127.0.0.1:{port}/ROOM", {})
-        assert (await crowd.open(2, 2))["open"] == 2
+        crowd = load.Crowd()
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ROOM"
+        assert (await crowd.open(url, {}, 2, 2))["open"] == 2
         answer = await crowd.send(seconds=0.1, size=10, rate=100)
         await crowd.close()
     assert answer["messages"] == 10
     assert answer["deliveries"] + answer["lost"] == 10
-    assert answer["lost"] == 4
-
-
-async def counted(connection):
-    """Yield a connection's frames with their numbers."""
-    number = 0
-    async for frame in connection:
-        yield number, frame
-        number += 1
+    assert answer["lost"] == 4 or (answer["lost"] > 4 and not closes)
 
 
 async def test_a_refused_socket_is_counted():
     """Where nobody listens, every socket is counted as refused."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    answer = await load.Crowd(f"ws://127.0.0.1:{port}/ROOM", {}).open(3, 1)
+    answer = await load.Crowd().open(f"ws://127.0.0.1:{port}/ROOM", {}, 3, 1)
     assert (answer["open"], answer["refused"]) == (0, 3)
 
 
@@ -214,19 +187,17 @@ def test_a_load_generator_at_its_limit_says_so():
     """When the load generator uses its whole core, the table marks the rate as its own."""
     numbers = dict.fromkeys(("rate", "server_time", "broker_time", "server_share", "p50", "p99"), 1.0)
     sample = numbers | {"deliveries": 1, "lost": 0, "strays": 0, "load_share": 0.97}
-    results = json.loads(KEPT.read_text()) | {"order": ["x"], "servers": {"x": measure.summary([sample])}}
+    results = json.loads(KEPT) | {"order": ["x"], "servers": {"x": measure.summary([sample])}}
     assert report.rows(results)[0][2] == "1*"
     assert "The load generator was the bottleneck" in report.markdown(results)
 
 
 def test_the_docs_show_the_kept_results():
     """The tables and plots of the docs are those of benchmarks/results.json; `--again` writes them again."""
-    results = json.loads(KEPT.read_text())
-    for name in TABLES:
-        kept = (ROOT / "docs" / "load" / f"{name}.txt").read_text()
-        assert kept == getattr(report, name)(results), f"{name} is stale: python -m benchmarks --again"
     page = (ROOT / "docs" / "load.md").read_text()
     for name in TABLES:
+        kept = (ROOT / "docs" / "load" / f"{name}.txt").read_text()
+        assert kept == getattr(report, name)(json.loads(KEPT)), f"{name}: python -m benchmarks --again"
         assert f"```{{include}} load/{name}.txt\n```" in page
     for name in PICTURES:
         assert (ROOT / "docs" / "load" / f"load-{name}.svg").exists()
@@ -235,12 +206,11 @@ def test_the_docs_show_the_kept_results():
 
 def test_the_kept_results_are_whole():
     """Every server is in the kept results or has a reason, and no name of a machine is in them."""
-    text = KEPT.read_text()
-    results = json.loads(text)
+    results = json.loads(KEPT)
     assert results["order"] == [peer.name for peer in PEERS]
     assert set(results["servers"]) | set(results["gaps"]) == {peer.name for peer in PEERS}
     assert all(row["rounds"] >= 5 for row in results["servers"].values())
     assert set(results["machine"]) == {"cores", "system", "python", "packages", "date"}
-    assert socket.gethostname() not in text
-    assert getpass.getuser() not in text or getpass.getuser() in ("alice", "bob")
+    assert socket.gethostname() not in KEPT
+    assert getpass.getuser() not in KEPT or getpass.getuser() in ("alice", "bob")
     assert "/" not in results["machine"]["python"]
