@@ -28,9 +28,10 @@ test: .venv/ready-dev ## Test the steps, the lessons and the learner's commands
 test-all: .venv/ready-dev ## Test everything: also faults, mistakes, exercises, notebooks, site
 	@$(BIN)/tutorial test --all
 
-lint: .venv/ready-dev ## Check format and style
+lint: .venv/ready-dev ## Check format, style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 
 format: .venv/ready-dev ## Format and mend style
 	@$(BIN)/ruff format .
