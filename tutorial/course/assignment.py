@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tutorial.course.files import project_files
 from tutorial.course.front_matter import front_matter
@@ -66,7 +67,7 @@ class Assignment:
         return f"step {number(self.step)} ({self.step.name.partition('_')[2]})"
 
     @cached_property
-    def about(self) -> dict:
+    def about(self) -> dict[str, Any]:
         """The front matter of its README."""
         return front_matter(self.readme)
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,7 +13,7 @@ class NoFrontMatter(ValueError):
     """Raised for a README that doesn't say how long it takes; its text names the file."""
 
 
-def front_matter(readme: Path) -> dict:
+def front_matter(readme: Path) -> dict[str, Any]:
     """Return what a lesson or an exercise says about itself between its first two lines of dashes.
 
     Raises:
@@ -21,4 +22,5 @@ def front_matter(readme: Path) -> dict:
     found = FRONT_MATTER.match(readme.read_text(encoding="utf-8"))
     if not found:
         raise NoFrontMatter(f"{readme} does not begin with `minutes:` between two lines of dashes.")
-    return yaml.safe_load(found[1])
+    about: dict[str, Any] = yaml.safe_load(found[1])
+    return about

@@ -17,7 +17,16 @@ from pathlib import Path
 
 from tutorial.course.assignment import Assignment, Requirement
 from tutorial.course.files import copy_project, project_files
-from tutorial.learn.explain import Problem, choose_place, explain_failure, file_in, hints, short, symptom
+from tutorial.learn.explain import (
+    Event,
+    Problem,
+    choose_place,
+    explain_failure,
+    file_in,
+    hints,
+    short,
+    symptom,
+)
 from tutorial.learn.sandbox.supervise import OUTPUT_KEPT, Ended, supervise
 from tutorial.services.processes import patience
 
@@ -177,7 +186,7 @@ def load(
     ]
     templates = [name for name in names if name.endswith(".html") and "templates/" in name]
     report = copy.parent / "load.jsonl"
-    events: list[dict] = []
+    events: list[Event] = []
     limit = patience(LOAD_LIMIT)
     words = [str(report), str(limit), *modules, "--", *templates]
     command = [sys.executable, "-m", "tutorial.learn.sandbox.load_check", *words]
@@ -193,7 +202,7 @@ def load(
     return stopped_problem(ended, file, copy)
 
 
-def loading_problem(found: dict, copy: Path, assignment: Assignment) -> Problem:
+def loading_problem(found: Event, copy: Path, assignment: Assignment) -> Problem:
     """Return the problem that an exception while loading shows."""
     text = f"{found['error']}: {short(found['message'])}" if found["message"] else found["error"]
     if found["error"] in ("SystemExit", "KeyboardInterrupt"):
@@ -208,7 +217,7 @@ def loading_problem(found: dict, copy: Path, assignment: Assignment) -> Problem:
     return Problem(text, file, line, seen="", hint=hint, traceback=found.get("traceback", ""))
 
 
-def loading_hint(found: dict) -> str:
+def loading_hint(found: Event) -> str:
     """Return what to try about an exception while loading."""
     if found["error"] in ("ImportError", "ModuleNotFoundError"):
         return "Compare the name in the import with the name in the file it comes from."
@@ -232,7 +241,8 @@ def stopped_problem(ended: Ended, file: str, copy: Path) -> Problem:
         what = f"The code prints without end: {ended.printed // 2**20} MB so far"
         hint = "Take the print() out of the loop."
     else:
-        by_signal = f"by signal {-ended.code}" if ended.code < 0 else f"with code {ended.code}"
+        code = ended.code or 0
+        by_signal = f"by signal {-code}" if code < 0 else f"with code {code}"
         what = f"The code ends the interpreter ({by_signal})"
         hint = "Look for exit(), quit(), os._exit() or os.kill()."
     return Problem(
@@ -317,7 +327,7 @@ class Listener:
         self._current: Requirement | None = None
         self._skipped: set[Requirement] = set()
 
-    def __call__(self, event: dict) -> None:
+    def __call__(self, event: Event) -> None:
         """Take an event."""
         match event["event"]:
             case "collected":
@@ -334,7 +344,7 @@ class Listener:
             case "setup" | "call" | "teardown":
                 self._phase(event, self._by_name[event["module"], event["name"]])
 
-    def _phase(self, event: dict, required: Requirement) -> None:
+    def _phase(self, event: Event, required: Requirement) -> None:
         if event["outcome"] == "failed" and self.verdict.states.get(required) != "not yet":
             self.verdict.problems.append(explain_failure(event, required, self.copy, self.assignment))
             self._set(required, "not yet")
@@ -349,7 +359,7 @@ class Listener:
         self.verdict.states[required] = state
         self.on_state(required, state)
 
-    def _not_collected(self, event: dict) -> Problem:
+    def _not_collected(self, event: Event) -> Problem:
         """Return the problem of a test file that cannot even import what it is about."""
         text = event["traceback"]
         own = self.assignment.requirements
@@ -368,8 +378,8 @@ class Listener:
         required = self._current or next(
             (required for required in self.verdict.required if required not in self.verdict.states), None
         )
-        known = hints(required.module, required.name) if required else {"files": []}
-        file, _ = choose_place([(file, 0) for file in known["files"]], self.copy, self.assignment)
+        files = hints(required.module, required.name)["files"] if required else []
+        file, _ = choose_place([(file, 0) for file in files], self.copy, self.assignment)
         problem = stopped_problem(ended, file, self.copy)
         problem.requirement = required
         if required:

@@ -6,11 +6,30 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, TypedDict
 
-from tutorial.course.assignment import Assignment, Requirement, project_files
+from tutorial.course.assignment import Assignment, Requirement
+from tutorial.course.files import project_files
 
 HINTS = Path(__file__).parent / "hints"
 LONGEST = 300  # characters of a value in a sentence
+Event = dict[str, Any]  # a line of JSON from `tutorial.learn.sandbox`
+
+
+class Hints(TypedDict):
+    """What is known about a requirement: files to look at, likely ones first, and graded hints."""
+
+    files: list[str]
+    hints: list[str]
+
+
+class Symptom(TypedDict):
+    """A pattern of an error's text, where to look and what to try, and its number in docs/symptoms.md."""
+
+    text: str
+    file: str
+    hint: str
+    number: int
 
 
 @dataclass
@@ -46,15 +65,17 @@ class Problem:
 
 
 @cache
-def read_hints(name: str) -> dict:
+def read_hints(name: str) -> dict[str, Any]:
     """Return the hints of a step by the names of its requirements; none where there is no such file."""
     path = HINTS / f"{name}.toml"
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def hints(module: str, name: str) -> dict:
-    """Return what is known about a requirement: `files` to look at, likely ones first, and graded `hints`."""
-    return read_hints(module.removeprefix("test_").partition("_")[0]).get(name, {"files": [], "hints": []})
+def hints(module: str, name: str) -> Hints:
+    """Return what is known about a requirement."""
+    known = read_hints(module.removeprefix("test_").partition("_")[0])
+    found: Hints = known.get(name, {"files": [], "hints": []})
+    return found
 
 
 def exercise_hints(assignment: Assignment) -> list[str]:
@@ -70,13 +91,15 @@ def graded_hints(assignment: Assignment, name: str) -> list[str]:
         return exercise_hints(assignment)
     for path in sorted(HINTS.glob("step*.toml")):
         if name in (known := read_hints(path.stem)):
-            return known[name]["hints"]
+            found: Hints = known[name]
+            return found["hints"]
     return []
 
 
-def symptom(*texts: str) -> dict | None:
-    """Return the first known symptom that one of some texts shows: its `file`, `hint` and `number`."""
-    for known in read_hints("symptoms").get("symptom", []):
+def symptom(*texts: str) -> Symptom | None:
+    """Return the first known symptom that one of some texts shows."""
+    symptoms: list[Symptom] = read_hints("symptoms")["symptom"]
+    for known in symptoms:
         if any(re.search(known["text"], text) for text in texts if text):
             return known
     return None
@@ -121,7 +144,7 @@ def choose_place(candidates: list[tuple[str, int]], project: Path, assignment: A
     return candidates[0] if candidates else ("config/settings.py", 0)
 
 
-def explain_failure(event: dict, required: Requirement, project: Path, assignment: Assignment) -> Problem:
+def explain_failure(event: Event, required: Requirement, project: Path, assignment: Assignment) -> Problem:
     """Return the problem that a failed test shows.
 
     Args:
@@ -159,7 +182,7 @@ def file_in(message: str, assignment: Assignment) -> list[tuple[str, int]]:
     return [(f"{name}.py", 0) for name in names if f"{name}.py" in assignment.solution]
 
 
-def expected_and_seen(event: dict) -> tuple[str, str]:
+def expected_and_seen(event: Event) -> tuple[str, str]:
     """Return what a failed test expected and what it saw, each in a line."""
     message, kind = event["message"], event["error"]
     first_line = short(message.strip().partition("\n")[0])

@@ -139,6 +139,11 @@ class Broker:
             raise NoBroker("The broker does not run.")
         return self.process.pid
 
+    def wait(self) -> None:
+        """Wait until the server has ended."""
+        if self.process:
+            self.process.wait()
+
     def stop(self) -> None:
         """End the server in order and remove its data if they were temporary."""
         self._end(patience(5))

@@ -26,7 +26,7 @@ def create_users() -> None:
             user.save()
 
 
-def create_sessions() -> dict[str, dict]:
+def create_sessions() -> dict[str, dict[str, int | str]]:
     """Log every demo user in; return the user's id and the value of the session cookie by name."""
     from django.contrib.auth import get_user_model, login
     from django.contrib.sessions.backends.db import SessionStore

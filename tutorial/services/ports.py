@@ -8,7 +8,7 @@ def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nothing listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 def port_problem(host: str, port: int) -> str | None:

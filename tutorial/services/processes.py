@@ -78,7 +78,7 @@ def end_family(mark: str) -> None:
         psutil.wait_procs(left, timeout=1)
 
 
-def end_tree(popen: subprocess.Popen, grace: float = 0, mark: str = "") -> int:
+def end_tree(popen: subprocess.Popen[bytes] | subprocess.Popen[str], grace: float = 0, mark: str = "") -> int:
     """End a process and all that it has started; return its exit code.
 
     Args:

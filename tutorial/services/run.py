@@ -167,7 +167,8 @@ def run_step(step: Path, host: str, port: int) -> int:
     # It takes 2 s, so the rest goes on meanwhile; but the first time, the tables must be there.
     first_time = not Path(os.environ.get("DATABASE_PATH", step / "db.sqlite3")).exists()
     preparation = Preparation(step)
-    broker, failures = None, []
+    broker: Broker | None = None
+    failures: list[CannotRun] = []
     try:
         url, broker = start_broker()
         env = os.environ | {"REDIS_URL": url, "PYTHONUNBUFFERED": "1"}
@@ -213,5 +214,5 @@ def run_broker() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with Broker(DEFAULT_PORT, BROKER_DATA) as broker:
         print(f"The broker answers at {broker.url}. Ctrl-C stops it.", flush=True)
-        broker.process.wait()
+        broker.wait()
     raise NoBroker(f"The broker ended by itself; its log is {broker.data}/broker.log.")

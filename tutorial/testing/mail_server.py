@@ -5,10 +5,13 @@ import threading
 import time
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tutorial.services.ports import free_port
 from tutorial.services.processes import wait_until
+
+if TYPE_CHECKING:
+    from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 class MailServer:
@@ -44,7 +47,9 @@ class MailServer:
         """The variables that make a step send its mail here."""
         return {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(self.port)}
 
-    async def handle_RCPT(self, server, session, envelope, address, rcpt_options) -> str:
+    async def handle_RCPT(
+        self, server: "SMTP", session: "Session", envelope: "Envelope", address: str, rcpt_options: list[str]
+    ) -> str:
         """Take or refuse a recipient. Called by aiosmtpd, whose name for it this is."""
         if self.recipient_refusal:
             self.attempts += 1
@@ -52,14 +57,14 @@ class MailServer:
         envelope.rcpt_tos.append(address)
         return "250 taken"
 
-    async def handle_DATA(self, server, session, envelope) -> str:
+    async def handle_DATA(self, server: "SMTP", session: "Session", envelope: "Envelope") -> str:
         """Take or refuse a mail. Called by aiosmtpd, whose name for it this is."""
         self.attempts += 1
         await asyncio.to_thread(self.stall.wait, 60)
         if self.refusal:
             return self.refusal
         self.times.append(time.perf_counter())
-        self.messages.append(message_from_bytes(envelope.content, policy=policy.default))
+        self.messages.append(message_from_bytes(envelope.original_content or b"", policy=policy.default))
         return "250 taken"
 
     def wait_for(self, count: int, timeout: float = 20) -> list[EmailMessage]:

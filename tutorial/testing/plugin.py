@@ -7,6 +7,8 @@ address from the environment.
 import atexit
 import os
 import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
@@ -15,13 +17,18 @@ from tutorial.services.broker import Broker, NoBroker, reachable_broker
 from tutorial.services.browser import CHROMIUM_FLAGS, chromium
 from tutorial.services.ports import free_port
 from tutorial.testing.mail_server import MailServer
-from tutorial.testing.site import Site
+from tutorial.testing.site import Server, Site
+
+if TYPE_CHECKING:  # the steps' tests run without Playwright, too
+    from playwright.async_api import Browser, BrowserContext, Page
+
+    OpenPage = Callable[..., Awaitable[Page]]
 
 _broker: Broker | None = None
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests():
+def pytest_load_initial_conftests() -> Generator[None]:
     """Start the broker first and put its address into the environment."""
     global _broker
     try:
@@ -40,7 +47,7 @@ def pytest_load_initial_conftests():
     return (yield)
 
 
-def pytest_configure(config):
+def pytest_configure(config: pytest.Config) -> None:
     """Name the marker, so that `-m "not browser"` leaves the browser tests out; let Ctrl-C be heard."""
     # A job in a shell's background ignores it, and so would the commands that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,7 +55,7 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the browser tests of a module share one event loop, which is where their browser lives."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
@@ -57,7 +64,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def broker():
+def broker() -> Broker:
     """The embedded broker of this run, for tests that need more than its address."""
     if _broker is None:
         pytest.skip("this test needs the embedded broker, which this platform does not have")
@@ -65,33 +72,33 @@ def broker():
 
 
 @pytest.fixture(scope="session")
-def site(request):
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """The step under test with its own database and two demo users, alice and bob."""
     with Site(request.config.rootpath, os.environ["REDIS_URL"]) as site:
         yield site
 
 
 @pytest.fixture(params=["runserver", "daphne"])
-def server(request, site):
+def server(request: pytest.FixtureRequest, site: Site) -> Server:
     """The step under test, served by Django's runserver and by daphne. Tests must leave it running."""
     return site.shared_server(request.param)
 
 
 @pytest.fixture(scope="module")
-def mail_server():
+def mail_server() -> Iterator[MailServer]:
     """A real SMTP server that takes, refuses or stalls."""
     with MailServer() as mail_server:
         yield mail_server
 
 
 @pytest.fixture
-def unused_port():
+def unused_port() -> int:
     """A port that nothing listens on."""
     return free_port()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser():
+async def browser() -> AsyncIterator["Browser"]:
     """A headless Chromium. The tests are skipped where there is none, and fail where CI is set."""
     executable = chromium()
     if executable is None:
@@ -108,16 +115,18 @@ async def browser():
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def open_page(browser, site):
+async def open_page(browser: "Browser", site: Site) -> AsyncIterator["OpenPage"]:
     """Open an address as a demo user, each time in a browser context of its own."""
-    contexts = []
+    contexts: list[BrowserContext] = []
 
-    async def open_page(url, user=None, **options):
+    async def open_page(url: str, user: str | None = None, **options: Any) -> "Page":
         context = await browser.new_context(**options)
         contexts.append(context)
         if user:
-            cookie = {"name": "sessionid", "value": site.sessions[user], "domain": "127.0.0.1", "path": "/"}
-            await context.add_cookies([cookie])
+            value = site.sessions[user]
+            await context.add_cookies(
+                [{"name": "sessionid", "value": value, "domain": "127.0.0.1", "path": "/"}]
+            )
         page = await context.new_page()
         await page.goto(url)
         return page

@@ -8,6 +8,7 @@ import json
 import linecache
 import os
 import re
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -21,66 +22,66 @@ _comparison: dict[str, str] | None = None
 _failed: set[str] = set()
 
 
-def tell(**event) -> None:
+def tell(**event: object) -> None:
     """Write an event. A process that a learner's code has forked off stays silent."""
     if os.getpid() == _pid:
         with open(os.environ["TUTORIAL_REPORT"], "a", encoding="utf-8", errors="replace") as report:
             report.write(json.dumps(event) + "\n")
 
 
-def pytest_configure():
+def pytest_configure() -> None:
     """Tell that pytest has started."""
     tell(event="starts")
 
 
-def pytest_collectstart(collector):
+def pytest_collectstart(collector: pytest.Collector) -> None:
     """Tell that a file is being read."""
     tell(event="reads", name=collector.name)
 
 
-def pytest_sessionfinish():
+def pytest_sessionfinish() -> None:
     """Tell that the last test has ended: what was started for all of them is ended next."""
     tell(event="ends")
 
 
-def cost(item) -> int:
+def cost(item: pytest.Item) -> int:
     """Return how late a test should run."""
     return max((COSTS.get(name, 0) for name in getattr(item, "fixturenames", ())), default=0)
 
 
-def function_name(item) -> str:
+def function_name(item: pytest.Item) -> str:
     """Return the name of a test's function, without its parameters."""
-    return getattr(item, "originalname", None) or item.name
+    return (item.originalname if isinstance(item, pytest.Function) else "") or item.name
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run first what was asked for, then the fast tests."""
     first = os.environ.get("TUTORIAL_FIRST", "").split(",")
 
-    def rank(item):
+    def rank(item: pytest.Item) -> tuple[int, int]:
         name = function_name(item)
         return first.index(name) if name in first else len(first), cost(item)
 
     items.sort(key=rank)
 
 
-def pytest_collection_finish(session):
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Tell what is going to run, in its order."""
     tests = []
     for item in session.items:
-        text = (item.function.__doc__ or item.name).strip().splitlines()[0]
+        text = (getattr(item, "function", item).__doc__ or item.name).strip().splitlines()[0]
         tests.append({"module": item.path.stem, "name": function_name(item), "text": text})
     tell(event="collected", tests=tests)
 
 
-def pytest_runtest_logstart(nodeid):
+def pytest_runtest_logstart(nodeid: str) -> None:
     """Tell that a test begins."""
     tell(event="begins", test=nodeid)
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out the other cases of a requirement that has failed."""
     global _comparison
     _comparison = None
@@ -88,13 +89,13 @@ def pytest_runtest_setup(item):
         pytest.skip("another case of it has failed")
 
 
-def pytest_assertrepr_compare(op, left, right):
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> None:
     """Keep the two sides of a comparison that did not hold; pytest goes on to explain it as ever."""
     global _comparison
     _comparison = {"op": op, "left": shown(left), "right": shown(right)}
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """Return a value as text, of bounded length whatever its own code does."""
     try:
         text = repr(value)
@@ -104,36 +105,41 @@ def shown(value) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Tell how each phase of a test has ended."""
     report = yield
-    event = {
+    event: dict[str, object] = {
         "event": report.when,
         "outcome": report.outcome,
         "module": item.path.stem,
         "name": function_name(item),
         "case": item.callspec.id if hasattr(item, "callspec") else "",
     }
-    if report.failed:
+    if report.failed and call.excinfo:
         _failed.add(item.nodeid.partition("[")[0])
-        event |= failure(item, call, report)
+        event |= failure(item, call.excinfo, report)
     tell(**event)
     return report
 
 
-def pytest_collectreport(report):
+def pytest_collectreport(report: pytest.CollectReport) -> None:
     """Tell why a test file could not be read."""
     if report.failed:
         text = str(report.longrepr)
         tell(event="not collected", module=Path(report.nodeid).stem, traceback=text[-4 * LONGEST :])
 
 
-def failure(item, call, report) -> dict:
+def failure(
+    item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], report: pytest.TestReport
+) -> dict[str, object]:
     """Return what is known about a failed test."""
     root = item.config.rootpath
-    error = call.excinfo.value
-    frames, test = [], None
-    for entry in call.excinfo.traceback:
+    error = excinfo.value
+    frames: list[list[str | int]] = []
+    test: list[str | int] | None = None
+    for entry in excinfo.traceback:
         path, line = Path(str(entry.path)), entry.lineno + 1
         if path == item.path:
             test = [path.name, line, linecache.getline(str(path), line).strip()]
@@ -160,17 +166,16 @@ def shown_message(error: BaseException) -> str:
         return ""
 
 
-def own_place(root: Path, path: Path, line: int) -> list | None:
+def own_place(root: Path, path: Path, line: int) -> list[str | int] | None:
     """Return file and line if a file is the learner's own, else None."""
     if path.is_relative_to(root) and not path.is_relative_to(root / "tests"):
         return [path.relative_to(root).as_posix(), line]
     return None
 
 
-def server_said(item) -> str:
+def server_said(item: pytest.Item) -> str:
     """Return the last traceback that a server or worker has printed, or an empty text."""
-    site = item.funcargs.get("site")
-    output = site.output if site else ""
+    output: str = getattr(getattr(item, "funcargs", {}).get("site"), "output", "")
     return (
         output[-100_000:].rpartition("Traceback (most recent call last)")[2] if "Traceback" in output else ""
     )
@@ -184,7 +189,7 @@ def last_error(said: str) -> str:
     return found[0][:LONGEST] if found else ""
 
 
-def own_frames(root: Path, said: str) -> list:
+def own_frames(root: Path, said: str) -> list[list[str | int]]:
     """Return file and line of the learner's own files in a traceback."""
     frames = (
         own_place(root, Path(path), int(line)) for path, line in re.findall(r'File "(.+?)", line (\d+)', said)

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path.cwd()
 
 
-def tell(report: Path, **event) -> None:
+def tell(report: Path, **event: object) -> None:
     """Write a line of the report."""
     with report.open("a", encoding="utf-8", errors="replace") as lines:
         lines.write(json.dumps(event) + "\n")
@@ -32,14 +32,14 @@ class Watcher(importlib.abc.MetaPathFinder):
     def __init__(self, report: Path):
         self.report, self.pid = report, os.getpid()
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Called by Python for every import."""
         file = ROOT / f"{name.replace('.', '/')}.py"
         if file.is_file() and os.getpid() == self.pid:
             tell(self.report, loads=file.relative_to(ROOT).as_posix())
 
 
-def place(error: BaseException) -> list | None:
+def place(error: BaseException) -> list[str | int | None] | None:
     """Return the file and line of the project's own where an exception was raised, or None."""
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_relative_to(ROOT):
         return [Path(error.filename).relative_to(ROOT).as_posix(), error.lineno or 1]
@@ -53,7 +53,7 @@ def place(error: BaseException) -> list | None:
     return frames[-1] if frames else None
 
 
-def load(modules: list[str], templates: list[str]) -> dict | None:
+def load(modules: list[str], templates: list[str]) -> dict[str, object] | None:
     """Load everything; return the problem, or None.
 
     The ASGI application comes first and without Django's set-up, as daphne and uvicorn load it.

@@ -11,7 +11,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,6 +81,7 @@ def supervise(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    assert popen.stdout  # noqa: S101 - a pipe
     printed = Printed(popen.stdout)
     try:
         with report.open(encoding="utf-8", errors="replace") as lines:
@@ -113,7 +113,7 @@ def supervise(
 
 def new_events(lines: IO[str]) -> list[dict[str, Any]]:
     """Return what has been appended to a report since it was read last."""
-    events = []
+    events: list[dict[str, Any]] = []
     while True:
         position = lines.tell()
         line = lines.readline()
@@ -131,7 +131,7 @@ class Printed:
         pipe: Where it comes from.
     """
 
-    def __init__(self, pipe: BufferedReader):
+    def __init__(self, pipe: IO[bytes]):
         self.size = 0
         self._pipe = pipe
         self._kept: deque[bytes] = deque()
@@ -141,7 +141,7 @@ class Printed:
     def _read(self) -> None:
         kept = 0
         with contextlib.suppress(OSError, ValueError):
-            while chunk := self._pipe.read1(OUTPUT_KEPT):
+            while chunk := os.read(self._pipe.fileno(), OUTPUT_KEPT):
                 self._kept.append(chunk)
                 self.size += len(chunk)
                 kept += len(chunk)
