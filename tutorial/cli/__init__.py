@@ -4,13 +4,16 @@ import contextlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tutorial.course.steps import UnknownStep, find_step, number
 from tutorial.services.broker import NoBroker
 from tutorial.services.doctor import doctor
+
+if TYPE_CHECKING:
+    from tutorial.course.assignment import Assignment
 
 app = typer.Typer(
     help="Learn, run, test and compare the steps of the course. To learn: start, watch, hint, compare.",
@@ -19,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-StepArgument = Annotated[str | None, typer.Argument(metavar="[STEP]", help="A step: 3, step03 or routing.")]
+STEP = typer.Argument(metavar="[STEP]", help="A step: 3, step03 or routing.")
 
 
 def fail(reason: object, code: int = 1) -> typer.Exit:
@@ -28,7 +31,7 @@ def fail(reason: object, code: int = 1) -> typer.Exit:
     return typer.Exit(code)
 
 
-def step_or_exit(name: str):
+def step_or_exit(name: str) -> Path:
     """Return a step's directory, or end with code 2 and the names of the steps."""
     try:
         return find_step(name)
@@ -38,7 +41,7 @@ def step_or_exit(name: str):
 
 @app.command()
 def run(
-    step: StepArgument = "5",
+    step: Annotated[str, STEP] = "5",
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 for a whole classroom.")
     ] = "127.0.0.1",
@@ -72,7 +75,7 @@ def broker() -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(
     context: typer.Context,
-    step: StepArgument = None,
+    step: Annotated[str | None, STEP] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what takes minutes.")] = False,
 ) -> None:
     """Test one step or, without a name, all of them and the course. What follows `--` is for pytest."""
@@ -92,7 +95,7 @@ def test(
 
 @app.command()
 def diff(
-    step: StepArgument = None,
+    step: Annotated[str | None, STEP] = None,
     stat: Annotated[bool, typer.Option("--stat", help="Only the number of lines per file.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Write docs/diffs again.")] = False,
 ) -> None:
@@ -208,7 +211,7 @@ def start(
         typer.echo(f"Check as you type: tutorial watch{f' {directory}' if directory else ''}")
 
 
-def set_up(assignment, directory: Path) -> None:
+def set_up(assignment: "Assignment", directory: Path) -> None:
     """Make a playground and say what was made, and where an earlier one now is."""
     from tutorial.learn import playground
 

@@ -194,8 +194,8 @@ def side_by_side(left: Sequence[str], right: Sequence[str], width: int) -> Table
     """Return two versions of a file as a table: yours on the left, the solution on the right."""
     half = (width - 12) // 2
     table = Table.grid(padding=(0, 1))
-    for align, columns in (("right", 4), ("left", half), ("right", 4), ("left", half)):
-        table.add_column(justify=align, width=columns, overflow="fold")
+    for columns in (4, half, 4, half):
+        table.add_column(justify="right" if columns == 4 else "left", width=columns, overflow="fold")
     table.add_row("", Text("yours", "dim"), "", Text("the solution", "dim"))
     groups = list(difflib.SequenceMatcher(None, left, right, autojunk=False).get_grouped_opcodes(CONTEXT))
     for index, group in enumerate(groups):

@@ -67,7 +67,7 @@ def watch(console: Console, project: Path, stop: threading.Event | None = None) 
         raise WrongUse(f"{project} does not know its step yet. Say it once: tutorial check N {project}")
     changes = Changes(project, stop or threading.Event())
     try:
-        changed: set[str] = set()
+        changed: set[str] | None = set()
         while changed is not None:
             assignment = find_assignment(State.read(project).assignment)
             if console.is_terminal:
@@ -122,7 +122,8 @@ class Changes:
 
     def __init__(self, project: Path, stop: threading.Event):
         self.new, self.stop = threading.Event(), stop
-        self._project, self._names, self._lock = project, set(), threading.Lock()
+        self._project, self._lock = project, threading.Lock()
+        self._names: set[str] = set()
         threading.Thread(target=self._collect, daemon=True).start()
 
     def _collect(self) -> None:

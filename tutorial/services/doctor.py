@@ -245,9 +245,9 @@ def some_broker() -> Iterator[str]:
         try:
             url = stack.enter_context(embedded_broker())
         except NoBroker:
-            url = reachable_broker()
-            if url is None:
+            if not (found := reachable_broker()):
                 raise
+            url = found
         yield url
 
 
