@@ -38,7 +38,7 @@ format: .venv/ready-dev ## Format and mend style
 	@$(BIN)/ruff check --fix .
 
 diffs: .venv/ready ## Write docs/diffs again
-	@$(BIN)/tutorial diff --write
+	@$(BIN)/tutorial dev diff --write
 
 faults: .venv/ready-dev ## Provoke every fault at full length and print what was lost
 	@$(BIN)/python -m tests.promises.faults

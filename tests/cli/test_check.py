@@ -289,7 +289,7 @@ def test_without_the_development_packages_a_line_says_what_to_run():
     code = "import sys; sys.modules['pytest'] = None; from tutorial.cli import app; app(['check', '3'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "make .venv/ready-dev" in done.stderr
+    assert "make setup" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from tutorial.cli import app
 from tutorial.course.files import copy_project
 from tutorial.services import broker, doctor
 from tutorial.services.browser import chromium
@@ -48,9 +48,7 @@ def listener():
 
 def run(*arguments):
     """Run the command and return what came of it."""
-    app = typer.Typer(rich_markup_mode=None)
-    app.command()(doctor.doctor)
-    return CliRunner().invoke(app, arguments)
+    return CliRunner().invoke(app, ["doctor", *arguments])
 
 
 def named(start):
@@ -122,7 +120,7 @@ def test_packages_that_differ_from_the_lock(monkeypatch, tmp_path):
         "not-for-us==1.0 ; sys_platform == 'amiga'\n"
     )
     monkeypatch.setattr(doctor, "LOCK", lock)
-    fails("packages", "channels is 4.", "not 1.0", "no-such-package is missing", "make test")
+    fails("packages", "channels is 4.", "not 1.0", "no-such-package is missing", "make setup")
     assert "not-for-us" not in named("packages").found
 
 

@@ -1,4 +1,4 @@
-"""`tutorial propagate` carries a fix into the later steps and loses nothing."""
+"""`tutorial dev propagate` carries a fix into the later steps and loses nothing."""
 
 import subprocess
 

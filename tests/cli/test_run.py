@@ -148,12 +148,12 @@ def test_an_unknown_step_is_one_line(name, answer):
 @pytest.mark.parametrize("name", ["3", "03", "step03", "routing", "step03_routing", "step03_routing/"])
 def test_a_step_has_many_names(name):
     """Whatever a person calls a step finds it."""
-    assert "chat/routing.py" in tutorial("diff", "--stat", name).stdout
+    assert "chat/routing.py" in tutorial("dev", "diff", "--stat", name).stdout
 
 
 def test_the_first_step_has_nothing_to_compare_with():
-    """`tutorial diff 1` says so."""
-    done = tutorial("diff", "1")
+    """`tutorial dev diff 1` says so."""
+    done = tutorial("dev", "diff", "1")
     assert done.returncode == 2
     assert "no step before it" in done.stderr
 

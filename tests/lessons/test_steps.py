@@ -58,7 +58,7 @@ def test_earlier_tests_travel_unchanged(before, after):
 
 @each_transition
 def test_the_committed_diff_is_fresh(before, after):
-    """docs/diffs has what `tutorial diff` shows. If not: make diffs."""
+    """docs/diffs has what `tutorial dev diff` shows. If not: make diffs."""
     assert diff_file(number(after)).read_text() == step_diff(number(after))
 
 

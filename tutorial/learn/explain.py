@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from tutorial.course.assignment import Assignment, Requirement
 from tutorial.course.files import project_files
@@ -14,22 +14,6 @@ from tutorial.course.files import project_files
 HINTS = Path(__file__).parent / "hints"
 LONGEST = 300  # characters of a value in a sentence
 Event = dict[str, Any]  # a line of JSON from `tutorial.learn.sandbox`
-
-
-class Hints(TypedDict):
-    """What is known about a requirement: files to look at, likely ones first, and graded hints."""
-
-    files: list[str]
-    hints: list[str]
-
-
-class Symptom(TypedDict):
-    """A pattern of an error's text, where to look and what to try, and its number in docs/symptoms.md."""
-
-    text: str
-    file: str
-    hint: str
-    number: int
 
 
 @dataclass
@@ -71,38 +55,29 @@ def read_hints(name: str) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def hints(module: str, name: str) -> Hints:
-    """Return what is known about a requirement."""
-    known = read_hints(module.removeprefix("test_").partition("_")[0])
-    found: Hints = known.get(name, {"files": [], "hints": []})
-    return found
-
-
-def exercise_hints(assignment: Assignment) -> list[str]:
-    """Return the hints in an exercise's README: what can be unfolded there."""
-    text = assignment.readme.read_text(encoding="utf-8").partition("\n## Hints\n")[2]
-    folded = re.findall(r"<details><summary>(.*?)</summary>\s*(.*?)\s*</details>", text, re.DOTALL)
-    return [f"{title}\n\n{body}" for title, body in folded]
+def hints(module: str, name: str) -> dict[str, list[str]]:
+    """Return what is known about a requirement: `files` to look at, likely ones first, and graded `hints`."""
+    known: dict[str, dict[str, list[str]]] = read_hints(module.removeprefix("test_").partition("_")[0])
+    return known.get(name, {"files": [], "hints": []})
 
 
 def graded_hints(assignment: Assignment, name: str) -> list[str]:
-    """Return all hints for one of an assignment's requirements, the gentlest first."""
+    """Return all hints for one of an assignment's requirements, the gentlest first.
+
+    An exercise's are what can be unfolded in its README.
+    """
     if assignment.exercise and any(required.name == name for required in assignment.requirements):
-        return exercise_hints(assignment)
-    for path in sorted(HINTS.glob("step*.toml")):
-        if name in (known := read_hints(path.stem)):
-            found: Hints = known[name]
-            return found["hints"]
-    return []
+        text = assignment.readme.read_text(encoding="utf-8").partition("\n## Hints\n")[2]
+        folded = re.findall(r"<details><summary>(.*?)</summary>\s*(.*?)\s*</details>", text, re.DOTALL)
+        return [f"{title}\n\n{body}" for title, body in folded]
+    steps = (hints(path.stem, name)["hints"] for path in sorted(HINTS.glob("step*.toml")))
+    return next(filter(None, steps), [])
 
 
-def symptom(*texts: str) -> Symptom | None:
-    """Return the first known symptom that one of some texts shows."""
-    symptoms: list[Symptom] = read_hints("symptoms")["symptom"]
-    for known in symptoms:
-        if any(re.search(known["text"], text) for text in texts if text):
-            return known
-    return None
+def symptom(*texts: str) -> dict[str, str] | None:
+    """Return the first known symptom that one of some texts shows: its `file`, `hint` and `number`."""
+    known: list[dict[str, str]] = read_hints("symptoms")["symptom"]
+    return next((one for one in known if any(re.search(one["text"], text) for text in texts if text)), None)
 
 
 def differs(mine: Path, finished: Path) -> bool:
@@ -134,12 +109,11 @@ def choose_place(candidates: list[tuple[str, int]], project: Path, assignment: A
         if file not in solution or differs(project / file, solution[file]):
             return file, line
     named = {file for file, _ in candidates}
-    kinds = {Path(file).suffix for file in named}
     others = [name for name in solution if name not in named and differs(project / name, solution[name])]
     others += [name for name in project_files(project) if name not in solution and name.endswith(".py")]
     others = [name for name in others if not name.startswith("tests/")]
-    likely = [name for name in others if Path(name).suffix in kinds] or others
-    if likely:
+    kinds = {Path(file).suffix for file in named}
+    if likely := [name for name in others if Path(name).suffix in kinds] or others:
         return likely[0], 0
     return candidates[0] if candidates else ("config/settings.py", 0)
 
@@ -163,16 +137,13 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     line = line or next((number for name, number in frames if name == file), 0)
     if sign:
         hint = f"{sign['hint']} (docs/symptoms.md#{sign['number']})"
+    elif assignment.exercise:
+        hint = "`tutorial hint` unfolds what the exercise's README has to say."
     else:
-        hint = next(
-            iter(known["hints"]), "" if assignment.exercise else "Compare with the lesson: tutorial compare"
-        )
-        if assignment.exercise:
-            hint = "`tutorial hint` unfolds what the exercise's README has to say."
+        hint = next(iter(known["hints"]), "Compare with the lesson: tutorial compare")
     # pytest writes what is not ASCII as escapes.
-    readable = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), event["case"])
-    case = f" [{readable}]" if readable else ""
-    what = required.text + case
+    case = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), event["case"])
+    what = f"{required.text} [{case}]" if case else required.text
     return Problem(what, file, line, required, expected, seen, event["server"], hint, event["traceback"])
 
 
@@ -191,26 +162,22 @@ def expected_and_seen(event: Event) -> tuple[str, str]:
         words = {"==": right, "in": f"{left} in what is seen", "not in": f"{left} not in what is seen"}
         return words.get(op, f"{op} {right}"), right if op in ("in", "not in") else left
     # What Playwright says when a page does not show in time what it should.
-    if page := re.search(
-        r"(?:Locator|Page) expected (.*?)\n\s*(?:Actual value|Error): ?(.*?)\n", message, re.DOTALL
-    ):
-        return short(f"the page {page[1]}"), short(page[2] or "nothing") or "nothing"
-    if kind == "TimeoutError" and (
-        waited := re.search(r"Waited (\S+) s in vain for (.*?)\.?\n", f"{message}\n")
-    ):
-        return waited[2], f"nothing of it within {waited[1]} s"
+    page = r"(?:Locator|Page) expected (.*?)\n\s*(?:Actual value|Error): ?(.*?)\n"
+    if found := re.search(page, message, re.DOTALL):
+        return short(f"the page {found[1]}"), short(found[2] or "nothing") or "nothing"
+    waited = re.search(r"Waited (\S+) s in vain for (.*?)\.?\n", f"{message}\n")
     if kind == "TimeoutError":
+        if waited:
+            return waited[2], f"nothing of it within {waited[1]} s"
         return "an answer", "nothing came in time"
+    if kind == "NotStarted":
+        last = event.get("server") or (message.strip().splitlines() or [""])[-1]
+        return short(waited[2]) if waited else "a server or worker that starts", short(last)
     if kind == "Failed" and (raised := re.search(r"DID NOT RAISE.*?'?([\w.]+)'?>?\)*$", message)):
         return f"an exception: {raised[1].rpartition('.')[2]}", "none"
     if kind == "AssertionError":
         statement = (event["test"] or ["", 0, ""])[2].removeprefix("assert ")
         return short(statement), first_line.removeprefix("assert ") or "it does not hold"
-    if kind == "NotStarted":
-        last = event.get("server") or (message.strip().splitlines() or [""])[-1]
-        if waited := re.match(r"Waited \S+ s in vain for (.*?)\.\n", f"{message}\n"):
-            return short(waited[1]), short(last)
-        return "a server or worker that starts", short(last)
     return "no error", f"{kind}: {first_line}" if first_line else kind
 
 

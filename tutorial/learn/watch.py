@@ -1,21 +1,30 @@
 """Check a playground again whenever a file in it is saved, and move on when a step is done."""
 
+import contextlib
+import os
+import select
+import sys
+import termios
 import threading
+import tty
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import watchfiles
 from rich.console import Console
 
-from tutorial.course.assignment import Assignment, find_assignment, step_assignment
+from tutorial.course.assignment import Assignment, UnknownAssignment, find_assignment, step_assignment
 from tutorial.course.files import LEFT_BEHIND
 from tutorial.course.steps import all_steps, number
 from tutorial.learn.check import Cancelled, CannotCheck
 from tutorial.learn.explain import hints
 from tutorial.learn.playground import STATE, State, WrongUse, go_on
-from tutorial.learn.progress import judge
+from tutorial.learn.progress import judge, next_hint
 from tutorial.learn.render import show_progress
+from tutorial.services.signals import ended_by_signals
 
 PAUSE = 50  # milliseconds to wait for the other files of one save
+KEYS = {"h": "hint", "a": "check all", "n": "next step", "q": "quit"}
 
 
 class OwnFiles(watchfiles.DefaultFilter):
@@ -24,130 +33,177 @@ class OwnFiles(watchfiles.DefaultFilter):
     def __call__(self, change: watchfiles.Change, path: str) -> bool:
         """Tell whether a changed file asks for another check."""
         name = Path(path).name
-        passed_over = name.startswith(STATE) or name.endswith((".md", ".log", "-journal"))
+        passed_over = name.startswith((STATE, "db.sqlite3")) or name.endswith((".md", ".log", "-journal"))
         # A learner's own tests do not judge.
-        passed_over = passed_over or Path(path).parent.name == "tests"
-        return super().__call__(change, path) and not passed_over and not name.startswith("db.sqlite3")
+        return super().__call__(change, path) and not passed_over and Path(path).parent.name != "tests"
 
 
-def next_step(assignment: Assignment) -> Assignment | None:
-    """Return the step after a step; None after the last, and after an exercise."""
-    if assignment.exercise:
-        return None
-    return next(
-        (step_assignment(step.name) for step in all_steps() if number(step) == number(assignment.step) + 1),
-        None,
-    )
-
-
-def concerned(assignment: Assignment, project: Path, changed: set[str]) -> list[str]:
-    """Return the names of the requirements whose hints name one of the files that were saved."""
-    return [
-        required.name
-        for required in assignment.requirements
-        if changed & set(hints(required.module, required.name)["files"])
-    ]
-
-
-def watch(console: Console, project: Path, stop: threading.Event | None = None) -> None:
-    """Check now and after each save, and go on with the next step when all is done, until Ctrl-C.
-
-    A save while a check runs gives that check up and begins another.
-
-    Args:
-        console: Where to print.
-        project: The playground.
-        stop: Ends it when it is set.
-
-    Raises:
-        WrongUse: The playground does not know what it is at.
-    """
-    name = State.read(project).assignment
-    if not name:
-        raise WrongUse(f"{project} does not know its step yet. Say it once: tutorial check N {project}")
-    changes = Changes(project, stop or threading.Event())
+@contextlib.contextmanager
+def single_keys() -> Iterator[bool]:
+    """Let the terminal hand over each key at once; give whether there is a terminal in the foreground."""
     try:
-        changed: set[str] | None = set()
-        while changed is not None:
-            assignment = find_assignment(State.read(project).assignment)
-            if console.is_terminal:
-                console.clear()
-            if check_once(console, project, assignment, changed, changes) and (
-                after := next_step(assignment)
-            ):
-                unsettled = go_on(after, project)
-                console.print(
-                    f"\n[bold green]On to {after.title}.[/] Its lesson: {after.readme}", soft_wrap=True
-                )
-                for file in unsettled:
-                    console.print(
-                        f"Kept as you wrote it: {file}. The lesson has a new version: tutorial compare"
-                    )
-                changed = set()
-                continue
-            show_progress(console, State.read(project))
-            console.print("[dim]Watching. Save a file to check again; Ctrl-C ends.[/]")
-            changed = changes.wait()
+        mine = os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        mine = False
+    if not mine:
+        yield False
+        return
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        yield True
     finally:
-        changes.stop.set()
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def check_once(
-    console: Console, project: Path, assignment: Assignment, changed: set[str], changes: "Changes"
-) -> bool:
-    """Check a playground; tell whether all is done. Given up when another file is saved."""
-    state = State.read(project)
-    first = [state.stuck] if state.stuck else []
-    first += concerned(assignment, project, changed)
-    changes.new.clear()
-    try:
-        return judge(console, project, assignment, first=first, cancel=changes.new).good
-    except Cancelled:
-        console.print("[dim]Saved again.[/]")
-    except (CannotCheck, OSError) as error:
-        console.print(f"[red]{error}[/]")
-    return False
-
-
-class Changes:
-    """Collects the names of saved files in a thread.
+class Events:
+    """Collects what a learner does while a check runs: saved files and pressed keys.
 
     Args:
         project: The directory that is watched.
-        stop: Ends the thread when it is set.
+        keys: Whether to read keys.
 
     Attributes:
-        new: Set while there are changes that nobody has taken.
+        stale: Set when a running check need not be finished.
     """
 
-    def __init__(self, project: Path, stop: threading.Event):
-        self.new, self.stop = threading.Event(), stop
-        self._project, self._lock = project, threading.Lock()
-        self._names: set[str] = set()
-        threading.Thread(target=self._collect, daemon=True).start()
+    def __init__(self, project: Path, keys: bool):
+        self.stale, self._some, self._end, self._lock = (
+            *(threading.Event() for _ in range(3)),
+            threading.Lock(),
+        )
+        self._project, self._files, self._keys = project, set[str](), ""
+        for collect in (self._collect_files, *((self._collect_keys,) if keys else ())):
+            threading.Thread(target=collect, daemon=True).start()
 
-    def _collect(self) -> None:
+    def _collect_files(self) -> None:
         watcher = watchfiles.watch(
             self._project,
             watch_filter=OwnFiles(ignore_dirs=(*OwnFiles.ignore_dirs, *LEFT_BEHIND)),
             debounce=PAUSE * 4,
             step=PAUSE,
-            stop_event=self.stop,
+            stop_event=self._end,
             raise_interrupt=False,
         )
         for changes in watcher:
-            with self._lock:
-                self._names |= {Path(path).relative_to(self._project).as_posix() for _, path in changes}
-            self.new.set()
-        self.new.set()
+            self._add(Path(path).relative_to(self._project).as_posix() for _, path in changes)
 
-    def wait(self) -> set[str] | None:
-        """Wait for changes and return the names of the files; None at the end."""
-        while not self.new.wait(0.2):
-            if self.stop.is_set():
-                return None
-        if self.stop.is_set():
-            return None
+    def _collect_keys(self) -> None:
+        while not self._end.is_set():
+            if select.select([sys.stdin], [], [], 0.2)[0]:
+                key = os.read(sys.stdin.fileno(), 1).decode(errors="replace")
+                # Nothing to read: the terminal is gone.
+                self._add(key=key if key in KEYS else "q" if not key else "")
+
+    def _add(self, files: Iterable[str] = (), key: str = "") -> None:
         with self._lock:
-            names, self._names = self._names, set()
-        return names
+            self._files |= set(files)
+            self._keys += key
+            if self._files or self._keys:
+                self._some.set()
+            # A hint can wait until the check has ended.
+            if self._files or self._keys.strip("h"):
+                self.stale.set()
+
+    def take(self) -> tuple[set[str], str]:
+        """Wait until something has happened; return the saved files and the keys."""
+        self._some.wait()
+        with self._lock:
+            taken, self._files, self._keys = (self._files, self._keys), set(), ""
+            self._some.clear()
+            self.stale.clear()
+        return taken
+
+    def __enter__(self) -> "Events":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._end.set()
+
+
+def watch(console: Console, project: Path) -> None:
+    """Check now and after each save, and go on with the next step when all is done, until Ctrl-C.
+
+    A save while a check runs gives that check up and begins another. On a terminal, keys do more.
+
+    Args:
+        console: Where to print.
+        project: The playground.
+
+    Raises:
+        WrongUse: The playground does not know what it is at.
+    """
+    if not State.read(project).assignment:
+        raise WrongUse(f"{project} does not know its step yet. Say it once: tutorial check N {project}")
+    with ended_by_signals(), single_keys() as has_keys, Events(project, has_keys) as events:
+        files, keys, check = set[str](), "", True
+        while "q" not in keys:
+            assignment = find_assignment(State.read(project).assignment)
+            after = next_step(assignment)
+            move_on = "n" in keys
+            if not move_on and (check or files or "a" in keys):
+                if console.is_terminal:
+                    console.clear()
+                move_on = check_once(console, project, assignment, files, "a" in keys, events.stale)
+            if "h" in keys:
+                console.print(hint_or_reason(project, assignment), markup=False, soft_wrap=True)
+            check = bool(move_on and after)
+            if move_on and after:
+                begin(console, project, after)
+                files, keys = set(), ""
+                continue
+            if "n" in keys:
+                console.print(f"No step comes after {assignment.title}.")
+            show_progress(console, State.read(project))
+            say = ", ".join(f"{key} {what}" for key, what in KEYS.items()) if has_keys else "Ctrl-C ends"
+            console.print(f"[dim]Watching. Save a file to check again; {say}.[/]")
+            files, keys = events.take()
+
+
+def next_step(assignment: Assignment) -> Assignment | None:
+    """Return the step after a step; None after the last, and after an exercise."""
+    following = [step for step in all_steps() if number(step) == number(assignment.step) + 1]
+    return step_assignment(following[0].name) if following and not assignment.exercise else None
+
+
+def check_once(
+    console: Console,
+    project: Path,
+    assignment: Assignment,
+    files: set[str],
+    everything: bool,
+    cancel: threading.Event,
+) -> bool:
+    """Check a playground, what the saved files concern first; tell whether all is done, and not given up."""
+    stuck = State.read(project).stuck
+    first = [
+        required.name
+        for required in assignment.requirements
+        if files & set(hints(required.module, required.name)["files"])
+    ]
+    first = [stuck, *first] if stuck else first
+    try:
+        return judge(console, project, assignment, everything=everything, first=first, cancel=cancel).good
+    except Cancelled:
+        console.print("[dim]Given up.[/]")
+    except (CannotCheck, OSError) as error:
+        console.print(f"[red]{error}[/]")
+    return False
+
+
+def hint_or_reason(project: Path, assignment: Assignment) -> str:
+    """Return the next hint, or why there is none."""
+    try:
+        return next_hint(project, assignment)
+    except UnknownAssignment as reason:
+        return str(reason)
+
+
+def begin(console: Console, project: Path, assignment: Assignment) -> None:
+    """Turn a playground to the next step, and say so."""
+    unsettled = go_on(assignment, project)
+    lines = [f"\n[bold green]On to {assignment.title}.[/] Its lesson: {assignment.readme}"]
+    lines += [
+        f"Kept as you wrote it: {file}. The lesson has a new version: tutorial compare" for file in unsettled
+    ]
+    console.print("\n".join(lines), soft_wrap=True)

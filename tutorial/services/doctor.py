@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,11 +13,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 
 import redis
-import typer
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -30,7 +27,7 @@ from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.broker import DEFAULT_PORT, DEFAULT_URL, Broker, NoBroker, answers, reachable_broker
 from tutorial.services.browser import CHROMIUM_FLAGS, chromium
 from tutorial.services.ports import port_problem
-from tutorial.services.processes import NotStarted, Process, end_tree
+from tutorial.services.processes import NotStarted, Process
 
 PYTHONS = SpecifierSet(">=3.11,<3.15")
 LOCK = ROOT / "requirements.txt"
@@ -44,8 +41,9 @@ OLDEST_BROKER = Version("5.0")
 ENOUGH_DISK = 1_000_000_000
 # Seconds that a worker or a browser may take. Not a promise: it is there so that nothing hangs.
 PATIENCE = 30
+STOP_IT = "Stop that program, or"
 NO_BROKER = "Install Docker and run `docker compose up -d broker`, or use WSL on Windows."
-REINSTALL = "Delete .venv and run `make test`: it installs what the lock says."
+REINSTALL = "Delete .venv and run `make setup`: it installs what the lock says."
 
 
 class Failed(Exception):
@@ -80,47 +78,73 @@ class Line:
 def python() -> str:
     """Return the version of the Python that runs this."""
     found = platform.python_version()
-    if not PYTHONS.contains(found, prereleases=True):
-        raise Failed(
-            f"{found}, where {PYTHONS} is needed", "Install such a Python, then: make PYTHON=python3.13 run"
-        )
-    return found
-
-
-def locked() -> Iterator[Requirement]:
-    """Yield what the lock asks for on this machine."""
-    for line in LOCK.read_text().replace("\\\n", " ").splitlines():
-        text = line.partition(" --hash")[0].strip()
-        if text and not text.startswith("#"):
-            requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate():
-                yield requirement
+    if PYTHONS.contains(found, prereleases=True):
+        return found
+    raise Failed(
+        f"{found}, where {PYTHONS} is needed", "Install such a Python, then: make PYTHON=python3.13 run"
+    )
 
 
 def packages() -> str:
-    """Compare what is installed with the lock."""
-    wrong, count = [], 0
-    for requirement in locked():
-        count += 1
+    """Compare what is installed with what the lock asks for on this machine."""
+    lines = LOCK.read_text().replace("\\\n", " ").splitlines()
+    texts = [line.partition(" --hash")[0].strip() for line in lines if line and line[0] not in "# "]
+    wanted = [one for one in map(Requirement, texts) if one.marker is None or one.marker.evaluate()]
+    wrong = []
+    for one in wanted:
         try:
-            found = version(requirement.name)
+            found = version(one.name)
         except PackageNotFoundError:
-            wrong.append(f"{requirement.name} is missing")
+            wrong.append(f"{one.name} is missing")
             continue
-        if not requirement.specifier.contains(found, prereleases=True):
-            wrong.append(f"{requirement.name} is {found}, not {str(requirement.specifier).lstrip('=')}")
+        if not one.specifier.contains(found, prereleases=True):
+            wrong.append(f"{one.name} is {found}, not {str(one.specifier).lstrip('=')}")
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise Failed("; ".join(wrong[:3]) + more, REINSTALL)
-    return f"{count} as in {LOCK.name}"
+    return f"{len(wanted)} as in {LOCK.name}"
+
+
+@contextmanager
+def some_broker(own_first: bool = True) -> Iterator[tuple[str, bool]]:
+    """Embed a broker, or find the one that takes its place; give its address and whether it is embedded.
+
+    Args:
+        own_first: Embed one even where another answers.
+
+    Raises:
+        NoBroker: There is neither.
+    """
+    if not own_first and (found := reachable_broker()):
+        yield found, False
+        return
+    with ExitStack() as stack:
+        # A directory of our own, which is removed even if the broker doesn't start.
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="doctor-")))
+        try:
+            answer = stack.enter_context(Broker(data=data)).url, True
+        except NoBroker:
+            if not (found := reachable_broker()):
+                raise
+            answer = found, False
+        yield answer
+
+
+def broker() -> str:
+    """Start the embedded broker, or find the one that takes its place."""
+    try:
+        with some_broker() as (url, embedded):
+            if embedded:
+                return f"the embedded one starts and answers ({described(url)})"
+            return f"none can be embedded, but one answers at {urlsplit(url).hostname}"
+    except NoBroker as error:
+        raise Failed(error, NO_BROKER) from None
 
 
 def broker_version() -> str:
     """Return name and version of the broker that the steps would use."""
     try:
-        if found := reachable_broker():
-            return described(found)
-        with embedded_broker() as url:
+        with some_broker(own_first=False) as (url, _):
             return described(url)
     except NoBroker as error:
         cure = "Start that broker, or unset REDIS_URL." if os.environ.get("REDIS_URL") else NO_BROKER
@@ -145,39 +169,10 @@ def described(url: str) -> str:
     return f"{name} {about.get('valkey_version', about['redis_version'])}"
 
 
-@contextmanager
-def embedded_broker() -> Iterator[str]:
-    """Run an embedded broker; give its address.
-
-    Raises:
-        NoBroker: It cannot run here.
-    """
-    # A directory of our own, which is removed also where the broker does not start.
-    with tempfile.TemporaryDirectory(prefix="doctor-") as data, Broker(data=Path(data)) as server:
-        yield server.url
-
-
-def broker() -> str:
-    """Start the embedded broker, or find the one that takes its place."""
-    try:
-        with embedded_broker() as url:
-            return f"the embedded one starts and answers ({described(url)})"
-    except NoBroker as error:
-        reason = str(error)
-    try:
-        if found := reachable_broker():
-            return f"none can be embedded, but one answers at {urlsplit(found).hostname}"
-    except NoBroker:
-        pass
-    raise Failed(reason, NO_BROKER)
-
-
 def web_port() -> str:
     """Look whether the server's port is free."""
     if problem := port_problem("127.0.0.1", PORT):
-        raise Failed(
-            f"not to be had: {problem}", f"Stop that program, or choose a port: make run PORT={PORT + 1}"
-        )
+        raise Failed(f"not free: {problem}", f"{STOP_IT} choose a port: make run PORT={PORT + 1}")
     return "free"
 
 
@@ -187,8 +182,7 @@ def broker_port() -> str:
         return "a broker answers there, and will be used"
     if problem := port_problem("127.0.0.1", DEFAULT_PORT):
         raise Failed(
-            f"not to be had: {problem}, and it is no broker",
-            "Stop that program, or set REDIS_URL to a broker elsewhere.",
+            f"not free: {problem}, and it is no broker", f"{STOP_IT} set REDIS_URL to a broker elsewhere."
         )
     return "free"
 
@@ -210,45 +204,20 @@ def websocket() -> str:
                     socket.send("ping")
                     socket.recv(timeout=5)
             except Exception as error:  # Whatever a proxy does to a handshake.
-                raise unreachable(proxy, error) from None
+                if not proxy:
+                    cure = "Let the firewall pass what stays on this machine."
+                    raise Failed(f"no answer from 127.0.0.1: {error}", cure) from None
+                found = f"127.0.0.1 goes through the proxy {without_password(proxy)}, which does not pass it"
+                raise Failed(found, "Add to the environment: NO_PROXY=127.0.0.1,localhost") from None
             finally:
                 server.shutdown()
     return f"through {without_password(proxy)}" if proxy else "direct"
-
-
-def unreachable(proxy: str | None, error: Exception) -> Failed:
-    """Return why a WebSocket of this machine cannot be reached."""
-    if proxy is None:
-        return Failed(
-            f"no answer from 127.0.0.1: {error}", "Let the firewall pass what stays on this machine."
-        )
-    return Failed(
-        f"127.0.0.1 goes through the proxy {without_password(proxy)}, which does not pass it",
-        "Add to the environment: NO_PROXY=127.0.0.1,localhost",
-    )
 
 
 def without_password(url: str) -> str:
     """Return an address without user and password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-@contextmanager
-def some_broker() -> Iterator[str]:
-    """Run an embedded broker, or find the one that takes its place; give its address.
-
-    Raises:
-        NoBroker: There is neither.
-    """
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(embedded_broker())
-        except NoBroker:
-            if not (found := reachable_broker()):
-                raise
-            url = found
-        yield url
 
 
 def worker() -> str:
@@ -262,7 +231,7 @@ def worker() -> str:
     options = ["--loglevel", "INFO", "--concurrency", "1", "--queues", queue]
     alone = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
     try:
-        with some_broker() as url, Celery(broker=url, set_as_current=False) as app:
+        with some_broker() as (url, _), Celery(broker=url, set_as_current=False) as app:
             env = os.environ | {"REDIS_URL": url, "PYTHONUNBUFFERED": "1"}
             with Process([*command, *options, *alone], STEP, env) as process:
                 process.spawn()
@@ -275,8 +244,8 @@ def worker() -> str:
                 for key in client.scan_iter(f"*{queue}*"):
                     client.delete(key)
     except (NotStarted, NoBroker, KombuError, OSError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise Failed(reason, f"In {STEP.name}, see what `celery -A config worker` says.") from None
+        cure = f"In {STEP.name}, see what `celery -A config worker` says."
+        raise Failed(last_line(error), cure) from None
     return "starts and runs a task"
 
 
@@ -285,29 +254,23 @@ def browser() -> str:
     program = chromium()
     if program is None:
         raise Lacking("no Chromium or Chrome on PATH", "Browser tests are skipped. To run them, install one.")
-    as_root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    page = "data:text/html,<title>shown</title>"
+    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    page = ["--dump-dom", "data:text/html,<title>shown</title>"]
     with tempfile.TemporaryDirectory(prefix="doctor-", ignore_cleanup_errors=True) as profile:
-        command = [program, "--headless", "--disable-gpu", *CHROMIUM_FLAGS, *as_root]
-        process = subprocess.Popen(  # noqa: S603
-            [*command, f"--user-data-dir={profile}", "--dump-dom", page],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        try:
-            shown, log = process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            shown, log = "", f"no page within {PATIENCE} s"
-        finally:
-            end_tree(process)
-    if "shown" not in shown:
-        reason = log.strip().splitlines()[-1:] or ["it showed no page"]
-        raise Failed(f"{program}: {reason[0]}", f"Start {program} by hand, and see what it says.")
+        options = ["--headless", "--disable-gpu", f"--user-data-dir={profile}", *CHROMIUM_FLAGS, *as_root]
+        with Process([program, *options, *page], ROOT, dict(os.environ)) as process:
+            process.spawn()
+            try:
+                process.wait_for_output("<title>shown</title></head>", PATIENCE)
+            except NotStarted as error:
+                cure = f"Start {program} by hand, and see what it says."
+                raise Failed(f"{program}: {last_line(error)}", cure) from None
     return program
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of what an exception says."""
+    return str(error).strip().splitlines()[-1]
 
 
 def disk() -> str:
@@ -345,8 +308,8 @@ def examine(name: str) -> Line:
 
 def table(lines: list[Line]) -> Table:
     """Return what a person reads."""
-    table = Table("", "", box=None, padding=(0, 2, 0, 0))
     # Folded, never cut: a cure is there to be copied.
+    table = Table("", "", box=None, padding=(0, 2, 0, 0))
     table.add_column("found", overflow="fold")
     table.add_column("what to do", overflow="fold")
     for line in lines:
@@ -355,34 +318,33 @@ def table(lines: list[Line]) -> Table:
     return table
 
 
-def doctor(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object, for an instructor who collects them.")
-    ] = False,
-) -> None:
-    """See whether this machine is ready for the course, and what to do where it is not."""
+def examine_all(as_json: bool) -> bool:
+    """Make all checks and print what came of them; tell whether this machine is ready for the course.
+
+    Args:
+        as_json: Print one JSON object instead of a table.
+    """
     start = time.monotonic()
     # The worker and the browser take longest, and start first.
     order = sorted(CHECKS, key=lambda name: name not in ("worker", "browser"))
     with ThreadPoolExecutor(3) as threads:
         found = dict(zip(order, threads.map(examine, order), strict=True))
     lines = [found[name] for name in CHECKS]
-    ok = all(line.ok for line in lines)
+    failures = sum(not line.ok for line in lines)
     seconds = round(time.monotonic() - start, 1)
     if as_json:
-        machine = {
+        report = {
+            "ok": not failures,
             "host": platform.node(),
             "system": platform.platform(),
             "python": platform.python_version(),
+            "seconds": seconds,
+            "checks": [asdict(line) for line in lines],
         }
-        checks = [asdict(line) for line in lines]
-        typer.echo(
-            json.dumps({"ok": ok, **machine, "seconds": seconds, "checks": checks}, ensure_ascii=False)
-        )
+        print(json.dumps(report, ensure_ascii=False))
     else:
         console = Console(highlight=False)
         console.print(table(lines))
-        failures = sum(not line.ok for line in lines)
-        say = "This machine is ready." if ok else f"{failures} of {len(lines)} fail."
+        say = f"{failures} of {len(lines)} fail." if failures else "This machine is ready."
         console.print(f"{say} ({seconds} s)")
-    raise typer.Exit(0 if ok else 1)
+    return not failures

@@ -1,0 +1,210 @@
+"""What a learner runs: a playground, its checks, and help on the way."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tutorial.cli.answers import need_tests
+
+if TYPE_CHECKING:
+    from tutorial.course.assignment import Assignment
+
+PLAYGROUND = "Your directory; by default the one you are in, else playground/ beside the steps."
+Name = Annotated[
+    str | None,
+    typer.Argument(metavar="N", help="A step (3, routing) or an exercise; by default the one you are at."),
+]
+Directory = Annotated[Path | None, typer.Argument(metavar="DIR", help=PLAYGROUND)]
+NewDirectory = Annotated[
+    Path | None, typer.Argument(metavar="DIR", help="Where to make it; by default playground/.")
+]
+
+
+def start(
+    name: Annotated[str, typer.Argument(metavar="N", help="The step to begin: 3, step03 or routing.")],
+    directory: NewDirectory = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Go on with your own code; only add what the lesson gives.")
+    ] = False,
+) -> None:
+    """Create a playground in which you build step N.
+
+    It begins with the finished step before N and with what lesson N gives.
+
+    DIR becomes a git repository of its own, so `git diff` there shows what you wrote. A DIR that exists is
+    moved aside first, to DIR with the date and time in its name. Nothing you wrote is lost.
+    """
+    from tutorial.course.assignment import step_assignment
+    from tutorial.learn import playground
+
+    assignment = step_assignment(name)
+    if not keep:
+        return set_up(assignment, directory)
+    for file in playground.go_on(assignment, playground.find_playground(directory)):
+        typer.echo(f"Kept as you wrote it: {file}. The lesson has a new version: tutorial compare")
+    say_what_next(assignment, directory)
+
+
+def exercise(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An exercise: `tutorial list` names them.")],
+    directory: NewDirectory = None,
+) -> None:
+    """Create a playground in which you do an exercise.
+
+    It is the step that the exercise builds on, with the exercise's test. A DIR that exists is moved aside
+    first, as by `tutorial start`.
+    """
+    from tutorial.course.assignment import exercise_assignment
+
+    set_up(exercise_assignment(name), directory)
+
+
+def set_up(assignment: "Assignment", directory: Path | None) -> None:
+    """Make a playground and say what was made, and where an earlier one now is."""
+    from tutorial.learn import playground
+
+    target = directory or playground.DEFAULT
+    aside = playground.start(assignment, target)
+    if aside:
+        typer.echo(f"What was in {target} is now in {aside}.")
+        if Path.cwd().is_relative_to(aside):
+            typer.echo(f"You are in it still. Go to the new one: cd {target.absolute()}")
+    typer.echo(f"{target} is ready for {assignment.title}, about {assignment.about['minutes']} minutes.")
+    if not (target / ".git").exists():
+        typer.echo("git isn't installed, so no git repository was created.")
+    say_what_next(assignment, directory)
+
+
+def say_what_next(assignment: "Assignment", directory: Path | None) -> None:
+    """Say where an assignment is described, and what checks it."""
+    typer.echo(f"The {'task' if assignment.exercise else 'lesson'}: {assignment.readme}")
+    typer.echo(f"Check as you type: tutorial watch{f' {directory}' if directory else ''}")
+
+
+def check(
+    name: Name = None,
+    directory: Directory = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Go on after the first requirement that is not met, and show all.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the full traceback too.")] = False,
+    only: Annotated[
+        str, typer.Option("-k", metavar="WORDS", help="Only requirements whose test's name has these words.")
+    ] = "",
+) -> None:
+    """Check your code against the tests of a step.
+
+    It says what is done, and where to look for the first thing that is not.
+
+    Missing files, syntax and imports are looked at before any test runs. Then come the tests: what was
+    not met last time first, then the fast ones. They run on a copy of DIR with the course's own tests:
+    only your progress file in DIR changes.
+
+    Exit status: 0 done, 1 not yet, 2 could not check.
+    """
+    need_tests()
+    from tutorial.learn.playground import current_assignment, find_playground
+    from tutorial.learn.progress import judge
+    from tutorial.learn.render import new_console
+
+    project = find_playground(directory)
+    assignment = current_assignment(project, name)
+    verdict = judge(new_console(), project, assignment, everything=everything, verbose=verbose, only=only)
+    if not verdict.good:
+        raise typer.Exit(1)
+
+
+def watch(directory: Directory = None) -> None:
+    """Check whenever you save a file, step after step.
+
+    What the saved file concerns is checked first. When a step is done, the next one begins with your code
+    as it is. Progress is kept in DIR, so you can stop and come back.
+
+    On a terminal, single keys give a hint, check everything, go on to the next step or quit.
+    """
+    need_tests()
+    from tutorial.learn.playground import find_playground
+    from tutorial.learn.render import new_console
+    from tutorial.learn.watch import watch as watch_playground
+
+    with contextlib.suppress(KeyboardInterrupt):
+        watch_playground(new_console(), find_playground(directory))
+
+
+def hint(name: Name = None, directory: Directory = None) -> None:
+    """Give a hint for the first problem. Each call says more."""
+    from tutorial.learn.playground import current_assignment, find_playground
+    from tutorial.learn.progress import next_hint
+
+    project = find_playground(directory)
+    typer.echo(next_hint(project, current_assignment(project, name)))
+
+
+def compare(
+    name: Name = None,
+    directory: Directory = None,
+    only: Annotated[str, typer.Option("--only", metavar="FILE", help="Only this file.")] = "",
+) -> None:
+    """Show where your files differ from the solution's.
+
+    They stand side by side where the terminal has 120 columns or more.
+
+    Exit status: 0 where they are the same, 1 where not.
+    """
+    from tutorial.learn.playground import current_assignment, find_playground
+    from tutorial.learn.render import new_console, show_comparison
+
+    project = find_playground(directory)
+    assignment = current_assignment(project, name)
+    if only:
+        refuse_unknown(only, assignment)
+    count = show_comparison(new_console(), assignment, project, only)
+    typer.echo(f"{count} files differ." if count != 1 else "1 file differs.")
+    if count:
+        raise typer.Exit(1)
+
+
+def solve(
+    name: Annotated[str, typer.Argument(metavar="N", help="A step or an exercise.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file by its path in the project.")],
+    directory: Annotated[Path | None, typer.Option("--dir", metavar="DIR", help=PLAYGROUND)] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Take one file from the solution, after asking.
+
+    Yours is kept beside it, with the date in its name.
+    """
+    from tutorial.course.assignment import find_assignment
+    from tutorial.learn.playground import find_playground, refuse_course, take
+
+    assignment = find_assignment(name)
+    project = find_playground(directory)
+    refuse_course(project)
+    refuse_unknown(file, assignment)
+    question = "Replace your" if (project / file).exists() else "Take"
+    if not yes and not typer.confirm(f"{question} {file} by the solution's?"):
+        raise typer.Exit(1)
+    aside = take(assignment, file, project)
+    typer.echo(f"{file} is now the solution's." + (f" Yours is kept as {aside.name}." if aside else ""))
+
+
+def refuse_unknown(file: str, assignment: "Assignment") -> None:
+    """Raise UnknownAssignment where a solution has no such file."""
+    from tutorial.course.assignment import UnknownAssignment
+
+    if file not in assignment.solution:
+        near = assignment.nearest_file(file)
+        raise UnknownAssignment(f"The solution of {assignment.title} has no file {file!r}. {near}")
+
+
+def list_tasks(directory: Directory = None) -> None:
+    """List steps and exercises, and how far you are."""
+    from tutorial.learn.playground import State, WrongUse, find_playground
+    from tutorial.learn.render import new_console, show_list
+
+    project = None
+    with contextlib.suppress(*() if directory else (WrongUse,)):
+        project = find_playground(directory)
+    show_list(new_console(), State.read(project) if project else State(), project)
