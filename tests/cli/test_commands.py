@@ -1,8 +1,13 @@
 """`hint`, `compare`, `solve`, `list` and `watch`: what a learner is told between two checks."""
 
+import contextlib
+import fcntl
 import os
+import pty
 import signal
+import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -10,7 +15,7 @@ from tests.cli.conftest import replace
 from tutorial.course.assignment import all_exercises, exercise_assignment, step_assignment
 from tutorial.course.steps import all_steps, find_step, number
 from tutorial.learn.playground import STATE, State, start
-from tutorial.services.processes import Process, wait_until
+from tutorial.services.processes import Process, end_tree, wait_until
 
 STUCK = "test_a_message_reaches_everyone_in_the_room"
 
@@ -22,16 +27,16 @@ def mine(tmp_path):
     return tmp_path / "mine"
 
 
-def flat(text):
-    """Return a text without its line breaks."""
-    return " ".join(text.split())
+def note(directory, **changes):
+    """Write into a playground's note of progress."""
+    state = State.read(directory)
+    vars(state).update(changes)
+    state.write(directory)
 
 
 def test_each_call_of_hint_says_more(tutorial, mine):
     """The hints come in their order, and the last ones lead to the solution and stay."""
-    state = State.read(mine)
-    state.stuck, state.place = STUCK, "chat/consumers.py"
-    state.write(mine)
+    note(mine, stuck=STUCK, place="chat/consumers.py")
     said = [tutorial("hint", 3, mine).output for _ in range(8)]
     assert said[0].startswith("Hint 1 of 6 for chat/consumers.py: Follow one message")
     assert said[1].startswith("Hint 2 of 6")
@@ -40,28 +45,21 @@ def test_each_call_of_hint_says_more(tutorial, mine):
     assert said[5:] == [said[5]] * 3
 
 
-def test_a_file_that_is_missing_has_hints_too(tutorial, mine):
-    """Where the project does not load yet, the hints are about the file."""
-    assert tutorial("check", "3", mine).exit_code == 1
-    assert "routing.py stands in" in flat(tutorial("hint", "3", mine).output)
-
-
-def test_without_a_problem_there_is_no_hint(tutorial, mine):
-    """Before the first check a hint has nothing to go by, and says what to run."""
+def test_a_hint_without_a_failed_test(tutorial, mine):
+    """Before the first check a hint says what to run; for a file that is missing it is about the file."""
     done = tutorial("hint", "3", mine)
-    assert done.exit_code == 2
-    assert "tutorial check" in done.stderr
+    assert (done.exit_code, "tutorial check" in done.stderr) == (2, True)
+    assert tutorial("check", "3", mine).exit_code == 1
+    assert "The text about chat/routing.py is in " in tutorial("hint", "3", mine).output
 
 
 def test_an_exercise_unfolds_its_own_hints(tutorial, tmp_path):
     """For an exercise the hints are those of its README, one after the other."""
-    assignment = exercise_assignment("rate_limit")
-    start(assignment, tmp_path / "mine")
-    state = State.read(tmp_path / "mine")
-    state.stuck, state.place = assignment.requirements[0].name, "chat/limits.py"
-    state.write(tmp_path / "mine")
-    assert "The bucket" in tutorial("hint", "rate_limit", tmp_path / "mine").output
-    assert "receive()" in tutorial("hint", "rate_limit", tmp_path / "mine").output
+    assignment, mine = exercise_assignment("rate_limit"), tmp_path / "mine"
+    start(assignment, mine)
+    note(mine, stuck=assignment.requirements[0].name, place="chat/limits.py")
+    assert "The bucket" in tutorial("hint", "rate_limit", mine).output
+    assert "receive()" in tutorial("hint", "rate_limit", mine).output
 
 
 @pytest.mark.parametrize("columns", [80, 160])
@@ -97,23 +95,16 @@ def test_solve_asks_and_keeps_what_was_there(tutorial, mine):
 
 @pytest.mark.parametrize("file", ["chat/consumer.py", "../Makefile", "/etc/hosts", "tests/conftest.py"])
 def test_solve_takes_only_files_of_the_solution(tutorial, mine, file):
-    """Anything else is refused with the nearest names."""
+    """Anything else is refused with the nearest names; and a step of the course is nobody's playground."""
     done = tutorial("solve", 3, file, "--dir", mine, "--yes")
-    assert done.exit_code == 2
-    assert "has no file" in done.stderr
-
-
-def test_solve_does_not_write_into_the_course(tutorial):
-    """A step of the course is nobody's playground."""
+    assert (done.exit_code, "has no file" in done.stderr) == (2, True)
     done = tutorial("solve", 3, "chat/routing.py", "--dir", find_step("3"), "--yes")
     assert (done.exit_code, "belongs to the course" in done.stderr) == (2, True)
 
 
 def test_list_says_where_one_is(tutorial, mine):
     """Every step and exercise, its minutes, and how much of it is done."""
-    state = State.read(mine)
-    state.done = {"step02_consumer": [required.name for required in step_assignment("2").requirements]}
-    state.write(mine)
+    note(mine, done={"step02_consumer": [required.name for required in step_assignment("2").requirements]})
     lines = tutorial("list", mine).output.splitlines()
     for assignment in (*(step_assignment(step.name) for step in all_steps()), *all_exercises()):
         [line] = [line for line in lines if f" {assignment.name} " in line]
@@ -156,12 +147,15 @@ def test_watch_checks_each_save_and_goes_on_to_the_next_step(tmp_path):
     with Process([sys.executable, "-m", "tutorial", "watch", str(mine)], tmp_path, env) as watching:
         watching.spawn()
         watching.wait_for_output("config/urls.py:1: SyntaxError", 60)
-        watching.wait_for_output("Watching.", 60)
+        watching.wait_for_output("Watching. Save a file to check again; Ctrl-C ends.", 60)
         (mine / "config/urls.py").write_bytes((find_step("1") / "config/urls.py").read_bytes())
-        watching.wait_for_output("Step 1 (setup) is done", 180)
-        watching.wait_for_output("On to step 2 (consumer)", 60)
-        watching.wait_for_output("And 1 more: chat/consumers.py", 60)
-        watching.wait_for_output("7 of 57 requirements", 60)
+        for text in (
+            "Step 1 (setup) is done",
+            "On to step 2 (consumer)",
+            "And 1 more: chat/consumers.py",
+            "7 of 57 requirements",
+        ):
+            watching.wait_for_output(text, 180)
         os.kill(watching.pid, signal.SIGINT)
         wait_until(lambda: not watching.running, 60, "the end of watch")
         assert "Traceback" not in watching.output
@@ -169,3 +163,50 @@ def test_watch_checks_each_save_and_goes_on_to_the_next_step(tmp_path):
     assert state.assignment == "step02_consumer"
     assert len(state.done["step01_setup"]) == 7
     assert number(find_step(state.assignment)) == 2
+
+
+def test_watch_takes_single_keys(tmp_path):
+    """On a terminal h gives a hint, a checks all, n goes on to the next step, q ends; all without Enter."""
+    mine = tmp_path / "mine"
+    start(step_assignment("2"), mine)
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    command = [sys.executable, "-m", "tutorial", "watch", str(mine)]
+    watching = subprocess.Popen(
+        command,
+        env=os.environ | {"TERM": "dumb", "COLUMNS": "100"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.set_blocking(ours, False)
+    shown = ""
+
+    def comes(text):
+        nonlocal shown
+        with contextlib.suppress(BlockingIOError):
+            shown += os.read(ours, 100_000).decode(errors="replace")
+        return text in shown
+
+    try:
+        for key, text in (
+            ("", "And 1 more: chat/consumers.py"),
+            ("", "h hint, a check all, n next step, q quit"),
+            ("h", "Hint 1 of "),
+            ("a", "chat/consumers.py: chat/consumers.py is missing"),
+            ("", "q quit"),
+            ("n", "On to step 3 (routing)"),
+            ("", "q quit"),
+        ):
+            os.write(ours, key.encode())
+            wait_until(lambda text=text: comes(text), 60, text)
+            shown = shown.partition(text)[2]
+        os.write(ours, b"q")
+        assert watching.wait(60) == 0
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        end_tree(watching)
+        os.close(ours)
+        os.close(theirs)

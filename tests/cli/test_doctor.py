@@ -10,18 +10,19 @@ import socketserver
 import tempfile
 import threading
 from collections import namedtuple
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from typer.testing import CliRunner
+import redis
 
-from tutorial.cli import app
 from tutorial.course.files import copy_project
 from tutorial.services import broker, doctor
 from tutorial.services.browser import chromium
 from tutorial.services.ports import free_port
+
+BINARY = "tutorial.services.broker.server_binary"
+DOCKER = "docker compose up -d broker"
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +32,11 @@ def machine(monkeypatch, tmp_path):
         if name.lower().endswith("_proxy") or name == "REDIS_URL":
             monkeypatch.delenv(name)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    port = free_port()
-    url = f"redis://127.0.0.1:{port}"
     monkeypatch.setattr(doctor, "PORT", free_port())
+    port = free_port()
     monkeypatch.setattr(doctor, "DEFAULT_PORT", port)
-    monkeypatch.setattr(doctor, "DEFAULT_URL", url)
-    monkeypatch.setattr(broker, "DEFAULT_URL", url)
+    for module in (doctor, broker):
+        monkeypatch.setattr(module, "DEFAULT_URL", f"redis://127.0.0.1:{port}")
 
 
 @pytest.fixture
@@ -46,49 +46,41 @@ def listener():
         yield listener.getsockname()[1]
 
 
-def run(*arguments):
-    """Run the command and return what came of it."""
-    return CliRunner().invoke(app, ["doctor", *arguments])
-
-
 def named(start):
     """Return the line of the check whose name starts so."""
     return doctor.examine(next(name for name in doctor.CHECKS if name.startswith(start)))
 
 
 def fails(name, *words):
-    """Assert that a check fails, that its line has the words, and that it names a cure."""
+    """Assert that a check fails with these words and a cure, without a password, and leaves no file."""
     line = named(name)
-    assert not line.ok
-    assert line.cure
-    for word in words:
-        assert word in f"{line.found} {line.cure}"
-    left = [path.name for path in Path(tempfile.gettempdir()).iterdir() if "-" in path.name]
-    assert left == []
+    assert (line.ok, bool(line.cure)) == (False, True)
+    assert [word for word in words if word not in f"{line.found} {line.cure}"] == []
+    assert "secret" not in line.found
+    assert [path.name for path in Path(tempfile.gettempdir()).iterdir() if "-" in path.name] == []
 
 
-def test_a_good_machine_is_found_ready_and_left_as_it_was(tmp_path):
-    """With nothing wrong every line is good, the exit code 0, and neither process nor file is left."""
+def test_a_good_machine_is_found_ready_and_left_as_it_was(tutorial, tmp_path):
+    """With nothing wrong the exit code is 0, only a browser may be missing, and nothing is left behind."""
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    done = run("--json")
+    done = tutorial("doctor", "--json")
     assert done.exit_code == 0, done.output
     report = json.loads(done.output)
-    assert report["ok"]
+    assert (report["ok"], report["python"]) == (True, platform.python_version())
     assert report["seconds"] > 0
     assert len(report["checks"]) == 10
+    assert all(check["ok"] for check in report["checks"])
     lacking = [] if chromium() else ["browser"]
     assert [check["name"] for check in report["checks"] if check["cure"]] == lacking
-    assert report["python"] == platform.python_version()
-    after = {child.pid for child in psutil.Process().children(recursive=True)}
-    assert after == before
+    assert {child.pid for child in psutil.Process().children(recursive=True)} == before
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_fails_is_shown_with_what_to_do(monkeypatch, listener):
+def test_what_fails_is_shown_with_what_to_do(tutorial, monkeypatch, listener):
     """A table has a line for each check, the cure beside what fails, and the exit code is 1."""
     monkeypatch.setattr(doctor, "PORT", listener)
     monkeypatch.setenv("COLUMNS", "200")
-    done = run()
+    done = tutorial("doctor")
     assert done.exit_code == 1
     lines = {line.partition("  ")[2].strip()[:9]: line for line in done.output.splitlines()}
     assert lines["port 8000"].startswith("FAILS")
@@ -97,17 +89,49 @@ def test_what_fails_is_shown_with_what_to_do(monkeypatch, listener):
     assert "1 of 10 fail." in done.output
 
 
-def test_a_check_that_breaks_does_not_take_the_others_with_it(monkeypatch):
-    """Whatever a check runs into is a line of its own."""
-    monkeypatch.setitem(doctor.CHECKS, "disk", lambda: 1 / 0)
-    fails("disk", "ZeroDivisionError")
+def test_no_browser(tutorial, monkeypatch, tmp_path):
+    """Without a browser on the PATH the machine is ready all the same, and a note says what is left out."""
+    monkeypatch.setattr("tutorial.services.browser.CHROMIUM_ON_MACOS", str(tmp_path / "none"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "CHECKS", {"browser": doctor.browser})
+    done = tutorial("doctor")
+    assert done.exit_code == 0
+    assert re.search(r"^note +browser +no Chromium .*Browser tests are skipped", done.output, re.MULTILINE)
+    assert "This machine is ready." in done.output
 
 
-@pytest.mark.parametrize("version", ["3.10.4", "3.15.0"])
-def test_a_python_that_does_not_fit(monkeypatch, version):
-    """A Python too old, or newer than any the course was tried with, is named."""
-    monkeypatch.setattr(platform, "python_version", lambda: version)
-    fails("Python", version, "make PYTHON=")
+def no_binary():
+    """Stand in for a platform that has no embedded broker."""
+    raise broker.NoBroker(broker.NOT_EMBEDDABLE)
+
+
+usage = namedtuple("usage", "total used free")
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "stand_in", "words"),
+    [
+        ("Python", "platform.python_version", lambda: "3.10.4", ["3.10.4", "make PYTHON="]),
+        ("Python", "platform.python_version", lambda: "3.15.0", ["3.15.0", "make PYTHON="]),
+        (
+            "disk",
+            "shutil.disk_usage",
+            lambda place: usage(9**9, 9**9, 3e8),
+            ["0.3 GB free in", "Make room: 1 GB"],
+        ),
+        # A check that breaks does not take the others with it.
+        ("disk", "shutil.disk_usage", lambda place: 1 / 0, ["ZeroDivisionError"]),
+        ("broker", BINARY, no_binary, ["broker", DOCKER]),
+        ("broker", BINARY, lambda: shutil.which("false"), ["broker", DOCKER]),
+        ("broker's version", BINARY, no_binary, ["broker", DOCKER]),
+        ("broker's version", BINARY, lambda: shutil.which("false"), ["broker", DOCKER]),
+        ("worker", BINARY, no_binary, ["broker"]),
+    ],
+)
+def test_what_a_machine_lacks_is_named(monkeypatch, name, place, stand_in, words):
+    """Python, room or broker: the line says what was found, and what to do."""
+    monkeypatch.setattr(place, stand_in)
+    fails(name, *words)
 
 
 def test_packages_that_differ_from_the_lock(monkeypatch, tmp_path):
@@ -124,37 +148,15 @@ def test_packages_that_differ_from_the_lock(monkeypatch, tmp_path):
     assert "not-for-us" not in named("packages").found
 
 
-@pytest.mark.parametrize("reason", ["no binary", "a binary that does not start"])
-def test_a_broker_that_cannot_be_embedded(monkeypatch, reason):
-    """Without an embedded broker or another the lines say how to get one."""
-
-    def binary():
-        if reason == "no binary":
-            raise broker.NoBroker(broker.NOT_EMBEDDABLE)
-        return shutil.which("false")
-
-    monkeypatch.setattr(broker, "server_binary", binary)
-    fails("broker", "broker", "docker compose up -d broker")
-    fails("broker's version", "broker", "docker compose up -d broker")
-    fails("worker", "broker")
-
-
 def test_another_broker_takes_the_embedded_ones_place(monkeypatch):
     """Where no broker can be embedded, one that answers at REDIS_URL will do."""
     with broker.Broker() as another:
         monkeypatch.setenv("REDIS_URL", another.url)
-        monkeypatch.setattr(broker, "server_binary", lambda: shutil.which("false"))
+        monkeypatch.setattr(broker, "server_binary", no_binary)
         for name in ("broker", "broker's version", "worker"):
             assert named(name).ok, named(name)
-        with doctor.redis.Redis.from_url(another.url) as client:
+        with redis.Redis.from_url(another.url) as client:
             assert list(client.scan_iter("*doctor*")) == []
-
-
-def test_a_redis_url_where_nothing_answers(monkeypatch):
-    """A REDIS_URL that leads nowhere is named, without its password."""
-    monkeypatch.setenv("REDIS_URL", f"redis://:secret@127.0.0.1:{free_port()}")
-    fails("broker's version", "REDIS_URL", "unset REDIS_URL")
-    assert "secret" not in named("broker's version").found
 
 
 class OldRedis(socketserver.StreamRequestHandler):
@@ -170,95 +172,49 @@ class OldRedis(socketserver.StreamRequestHandler):
             self.wfile.write(known.get(words[0], b"-ERR unknown command\r\n"))
 
 
-@contextmanager
-def served(handler):
-    """Serve with a handler on a port of this machine."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+def test_a_broker_that_will_not_do(monkeypatch):
+    """A Redis that is too old is named with its version, and so is a REDIS_URL that leads nowhere."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OldRedis) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server.server_address[1]
+        monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{server.server_address[1]}")
+        fails("broker's version", "Redis 4.0.14", "5.0 or newer")
         server.shutdown()
         thread.join()
+    monkeypatch.setenv("REDIS_URL", f"redis://:secret@127.0.0.1:{free_port()}")
+    fails("broker's version", "REDIS_URL", "unset REDIS_URL")
 
 
-def test_a_broker_that_is_too_old(monkeypatch):
-    """A Redis without the commands of the channel layer is named with its version."""
-    with served(OldRedis) as port:
-        monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{port}")
-        fails("broker's version", "Redis 4.0.14", "5.0 or newer")
-
-
-def test_the_web_servers_port_is_taken(monkeypatch, listener):
-    """A program on the server's port is told of, with another port to choose."""
+def test_a_port_that_is_taken(monkeypatch, listener):
+    """A program on the server's or the broker's port is told of; a broker there is welcome."""
     monkeypatch.setattr(doctor, "PORT", listener)
     fails("port 8000", "another program listens there", f"PORT={listener + 1}")
-
-
-def test_the_brokers_port_is_taken_by_something_else(monkeypatch, listener):
-    """A program on the broker's port that is no broker is told of."""
     monkeypatch.setattr(doctor, "DEFAULT_PORT", listener)
     monkeypatch.setattr(doctor, "DEFAULT_URL", f"redis://127.0.0.1:{listener}")
     fails("port 6379", "it is no broker", "REDIS_URL")
-
-
-def test_a_broker_on_the_brokers_port_is_welcome(monkeypatch):
-    """A broker that runs already is good."""
     with broker.Broker() as running:
         monkeypatch.setattr(doctor, "DEFAULT_URL", running.url)
-        assert named("port 6379") == doctor.Line(
-            "port 6379", True, "a broker answers there, and will be used"
-        )
+        found = "a broker answers there, and will be used"
+        assert named("port 6379") == doctor.Line("port 6379", True, found)
 
 
 def test_a_proxy_that_swallows_this_machines_own_traffic(monkeypatch):
     """A proxy that would get what is meant for 127.0.0.1 is named, without its password."""
     monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@127.0.0.1:{free_port()}")
     fails("WebSocket", "goes through the proxy http://127.0.0.1", "NO_PROXY=127.0.0.1,localhost")
-    assert "secret" not in named("WebSocket").found
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     assert named("WebSocket") == doctor.Line("WebSocket", True, "direct")
 
 
-def test_a_worker_that_does_not_start(monkeypatch, tmp_path):
-    """The last line of what the worker said is shown."""
+def test_a_program_that_does_not_start(monkeypatch, tmp_path):
+    """The last line of what the worker or the browser said is shown."""
     step = tmp_path / "step05_celery"
     copy_project(doctor.STEP, step, "tests")
     (step / "config/celery.py").write_text("raise RuntimeError('no app today')\n")
     monkeypatch.setattr(doctor, "STEP", step)
     fails("worker", "no app today", "celery -A config worker")
-
-
-def test_no_browser(monkeypatch, tmp_path):
-    """Without a browser on the PATH the machine is ready all the same, and a note says what is left out."""
-    monkeypatch.setattr("tutorial.services.browser.CHROMIUM_ON_MACOS", str(tmp_path / "none"))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert named("browser").ok
-    assert "Browser tests are skipped" in named("browser").cure
-    monkeypatch.setattr(doctor, "CHECKS", {"browser": doctor.browser})
-    done = run()
-    assert done.exit_code == 0
-    assert re.search(r"^note +browser ", done.output, re.MULTILINE)
-    assert "This machine is ready." in done.output
-
-
-def test_a_browser_that_does_not_start(monkeypatch, tmp_path):
-    """What the browser says instead of showing a page is in the line."""
     program = tmp_path / "chromium"
     program.write_text("#!/bin/sh\necho no display today >&2\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     fails("browser", "no display today", "by hand")
-
-
-def test_a_full_disk(monkeypatch):
-    """Too little room for environment and databases is told with the place."""
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(10**12, 10**12, 3 * 10**8))
-    fails("disk", "0.3 GB free in", "Make room: 1 GB")
-
-
-def test_its_help_says_what_it_is_for():
-    """The help tells what the command looks at, and what --json is good for."""
-    text = " ".join(run("--help").output.split())
-    assert "See whether this machine is ready for the course" in text
-    assert "for an instructor who collects them" in text

@@ -4,7 +4,10 @@ import subprocess
 
 import pytest
 
+from tests.cli.conftest import needs_git
 from tutorial.course.propagate import CannotPropagate, propagate
+
+pytestmark = needs_git
 
 
 def git(root, *arguments):

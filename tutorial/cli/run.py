@@ -9,11 +9,12 @@ from tutorial.cli.answers import need_tests
 from tutorial.course.steps import find_step
 
 FOR_PYTEST = {"allow_extra_args": True, "ignore_unknown_options": True}
-Step = Annotated[str | None, typer.Argument(metavar="STEP", help="A step: 3, step03 or routing.")]
+A_STEP = typer.Argument(metavar="STEP", help="A step: 3, step03 or routing.")
+Step = Annotated[str | None, A_STEP]
 
 
 def run(
-    step: Step = "5",
+    step: Annotated[str, A_STEP] = "5",
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 for a whole classroom.")
     ] = "127.0.0.1",
@@ -23,7 +24,7 @@ def run(
 
     Ctrl-C stops all of it.
     """
-    directory = find_step(step or "5")
+    directory = find_step(step)
     from tutorial.services.run import run_step
 
     raise typer.Exit(run_step(directory, host, port))
