@@ -28,10 +28,12 @@ test: .venv/ready-dev ## Test the steps, the lessons and the learner's commands
 test-all: .venv/ready-dev ## Test everything: also faults, mistakes, exercises, notebooks, site
 	@$(BIN)/tutorial test --all
 
-lint: .venv/ready-dev ## Check format, style and types
+lint: .venv/ready-dev ## Check format, style, types, spelling and imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/typos --format brief
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 format: .venv/ready-dev ## Format and mend style
 	@$(BIN)/ruff format .

@@ -190,7 +190,7 @@ def test_a_megabyte_of_output_is_cut_and_said(tutorial, project):
 @pytest.mark.parametrize(
     ("statement", "says", "only"),
     [
-        ("        while True:\n            pass", "hangs", "reaches_everyone"),
+        pytest.param("        while True:\n            pass", "hangs", "reaches_everyone", marks=LONG),
         ("        __import__('os')._exit(0)", "ends the interpreter (with code 0)", FEW),
     ],
 )

@@ -1,5 +1,7 @@
 """The `tutorial` command."""
 
+from collections.abc import Callable
+
 import typer
 
 from tutorial.cli import dev, learn, run
@@ -13,17 +15,17 @@ app = typer.Typer(
 )
 maintain = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
-PLACES = {
-    "Learn": (learn.start, learn.watch, learn.check, learn.hint, learn.compare, learn.solve, learn.exercise),
-    "Run": (run.run, run.broker, run.doctor),
+PANELS: dict[str, list[Callable[..., None]]] = {
+    "Learn": [learn.start, learn.watch, learn.check, learn.hint, learn.compare, learn.solve, learn.exercise],
+    "Run": [run.run, run.broker, run.doctor],
 }
-for panel, commands in PLACES.items():
+for panel, commands in PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(answering(command))
 app.command("list", rich_help_panel="Learn")(answering(learn.list_tasks))
 app.command(rich_help_panel="Run", context_settings=run.FOR_PYTEST)(answering(run.test))
-for command in (dev.diff, dev.propagate):
-    maintain.command()(answering(command))
+maintain.command()(answering(dev.diff))
+maintain.command()(answering(dev.propagate))
 app.add_typer(
     maintain, name="dev", rich_help_panel="Maintain", help="Keep the steps in step: diff and propagate."
 )
