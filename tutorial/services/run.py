@@ -18,6 +18,7 @@ from tutorial.course.steps import ROOT
 from tutorial.services.broker import DEFAULT_PORT, DEFAULT_URL, Broker, NoBroker, answers, reachable_broker
 from tutorial.services.demo_data import DEMO_USERS
 from tutorial.services.ports import free_port, port_problem
+from tutorial.services.processes import guard_children
 
 # What is queued survives until the next start; at a port of a test's own there is no next start.
 BROKER_DATA = ROOT / ".broker" if DEFAULT_PORT == 6379 else None
@@ -164,6 +165,7 @@ def run_step(step: Path, host: str, port: int) -> int:
     # Until honcho takes over, Ctrl-C interrupts; a closed terminal ends everything too.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    guard_children()
     # It takes 2 s, so the rest goes on meanwhile; but the first time, the tables must be there.
     first_time = not Path(os.environ.get("DATABASE_PATH", step / "db.sqlite3")).exists()
     preparation = Preparation(step)

@@ -16,6 +16,7 @@ import pytest_asyncio
 from tutorial.services.broker import Broker, NoBroker, reachable_broker
 from tutorial.services.browser import CHROMIUM_FLAGS, chromium
 from tutorial.services.ports import free_port
+from tutorial.services.processes import guard_children
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Server, Site
 
@@ -31,6 +32,7 @@ _broker: Broker | None = None
 def pytest_load_initial_conftests() -> Generator[None]:
     """Start the broker first and put its address into the environment."""
     global _broker
+    guard_children()  # also where the broker is not ours: Playwright starts a browser
     try:
         _broker = Broker().start()
         # Also when the settings cannot be read, and pytest ends before its own clean-up.

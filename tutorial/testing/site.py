@@ -16,7 +16,7 @@ from typing import Self
 import httpx
 
 from tutorial.services.ports import free_port
-from tutorial.services.processes import NotStarted, Process
+from tutorial.services.processes import NotStarted, Process, guard_children
 
 SERVERS = {
     "runserver": ["manage.py", "runserver", "--noreload", "{port}"],
@@ -124,6 +124,7 @@ class Site:
     """
 
     def __init__(self, step: Path, broker_url: str, env: dict[str, str] | None = None):
+        guard_children()
         self.step = step
         self._directory = Path(tempfile.mkdtemp(prefix="site-"))
         self._processes: list[Process] = []
