@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import replace
 from tutorial.course.files import copy_project
-from tutorial.course.steps import ROOT, find_step
+from tutorial.course.steps import find_step
 from tutorial.services.browser import chromium
 from tutorial.services.ports import free_port
 from tutorial.services.processes import end_family, end_tree, family, marked, wait_until
@@ -130,7 +130,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("step", "make", "names"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("step", "make", "names"),
+    [
+        pytest.param(*case, id=name, marks=() if name == "tutorial run" else pytest.mark.long)
+        for name, case in CASES.items()
+    ],
+)
 def test_nothing_is_left_behind(killed, tmp_path, step, make, names):
     """A kill -9 leaves no broker, no server, no worker and no browser behind."""
     if "--type=" in names and not chromium():
