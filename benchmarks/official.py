@@ -50,9 +50,5 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
 
 routes = [re_path(r"^ws/chat/(?P<room_name>\w+)/$", ChatConsumer.as_asgi())]
-application = ProtocolTypeRouter(
-    {
-        "http": get_asgi_application(),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes))),
-    }
-)
+websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes)))
+application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": websocket})

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Self
 import redis
 
 from tutorial.services.ports import free_port
-from tutorial.services.processes import end_tree, guard_children, patience
+from tutorial.services.processes import NotStarted, Process
 
 # Where a broker is looked for, and where the embedded one listens. Tests choose a free port instead.
 DEFAULT_PORT = int(os.environ.get("TUTORIAL_BROKER_PORT", "6379"))
@@ -62,8 +61,8 @@ def server_binary() -> Path:
         raise NoBroker(NOT_EMBEDDABLE) from error
 
 
-class Broker:
-    """An embedded Valkey server, in a process of its own.
+class Broker(Process):
+    """An embedded Valkey server. `kill()` ends it as a crash would; its data stay for the next `start()`.
 
     Args:
         port: The port to listen on at 127.0.0.1; a free one if not given.
@@ -75,13 +74,23 @@ class Broker:
     """
 
     def __init__(self, port: int | None = None, data: Path | None = None):
-        self._binary = server_binary()
+        binary = server_binary()
         self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self.data = data or Path(tempfile.mkdtemp(prefix="broker-"))
         self.data.mkdir(parents=True, exist_ok=True)
         self._keep_data = data is not None
-        self.process: subprocess.Popen[bytes] | None = None
+        settings = {
+            "bind": "127.0.0.1",
+            "port": self.port,
+            "dir": self.data,
+            "save": "",
+            "appendonly": "yes",
+            "loglevel": "warning",
+            "set-proc-title": "no",  # its title would be written over the environment, where its mark is
+        }
+        options = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
+        super().__init__([str(binary), *options], self.data, dict(os.environ))
 
     def start(self, timeout: float = 10) -> Self:
         """Start the server and wait until it answers.
@@ -93,28 +102,10 @@ class Broker:
             NoBroker: It cannot be run, ended or did not answer in time; the text has the system's reason or
                 the end of its log.
         """
-        settings = {
-            "bind": "127.0.0.1",
-            "port": self.port,
-            "dir": self.data,
-            "save": "",
-            "appendonly": "yes",
-            "loglevel": "warning",
-            "set-proc-title": "no",  # its title would be written over the environment, where its mark is
-            "logfile": self.data / "broker.log",
-        }
-        options = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
-        guard_children()
         started = time.monotonic()
         while True:
             try:
-                self.process = subprocess.Popen(  # noqa: S603
-                    [self._binary, *options],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
+                self.spawn()
                 break
             except OSError as error:
                 # A machine short of memory or processes may refuse for a moment.
@@ -122,48 +113,29 @@ class Broker:
                     self.stop()
                     raise NoBroker(f"{CANNOT_EXECUTE} ({error})") from error
                 time.sleep(0.1)
-        while self.process.poll() is None and time.monotonic() - started < patience(timeout):
-            if answers(self.url):
-                return self
-            time.sleep(0.02)
-        self.kill()
-        log = self.data / "broker.log"
-        tail = log.read_text().splitlines()[-3:] if log.exists() else []
-        self.stop()
-        raise NoBroker(f"The embedded broker did not start on port {self.port}. " + " ".join(tail))
-
-    @property
-    def pid(self) -> int:
-        """The id of the running server."""
-        if self.process is None:
-            raise NoBroker("The broker does not run.")
-        return self.process.pid
+        try:
+            self._wait_for(lambda: answers(self.url), timeout, f"an answer from {self.url}")
+        except NotStarted as error:
+            tail = " ".join(self.output.splitlines()[-3:])
+            self.stop()
+            raise NoBroker(f"The embedded broker did not start on port {self.port}. {tail}") from error
+        return self
 
     def wait(self) -> None:
         """Wait until the server has ended."""
-        if self.process:
-            self.process.wait()
+        if self._popen:
+            self._popen.wait()
 
-    def stop(self) -> None:
-        """End the server in order and remove its data if they were temporary."""
-        self._end(patience(5))
+    def stop(self, timeout: float = 5) -> int | None:
+        """End the server in order and forget its output, and its data if they were temporary."""
+        code = super().stop(timeout)
+        self._log.unlink(missing_ok=True)
         if not self._keep_data:
             shutil.rmtree(self.data, ignore_errors=True)
-
-    def kill(self) -> None:
-        """End the server as a crash would, with SIGKILL. Its data stay for the next `start()`."""
-        self._end(0)
-
-    def _end(self, grace: float) -> None:
-        if self.process:
-            end_tree(self.process, grace)
-            self.process = None
+        return code
 
     def __enter__(self) -> Self:
         return self.start()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
 
 def reachable_broker() -> str | None:

@@ -217,4 +217,4 @@ def run_broker() -> None:
     with Broker(DEFAULT_PORT, BROKER_DATA) as broker:
         print(f"The broker answers at {broker.url}. Ctrl-C stops it.", flush=True)
         broker.wait()
-    raise NoBroker(f"The broker ended by itself; its log is {broker.data}/broker.log.")
+        raise NoBroker(f"The broker ended by itself. {' '.join(broker.output.splitlines()[-3:])}")

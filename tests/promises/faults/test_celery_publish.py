@@ -80,11 +80,11 @@ def test_while_the_broker_hangs_a_post_is_kept_and_the_author_told(
     mailbox.wait_for(1, 30)
     publisher.wait_until_idle()
     mailbox.reset()
-    os.kill(frail_broker.process.pid, signal.SIGSTOP)
+    os.kill(frail_broker.pid, signal.SIGSTOP)
     try:
         seconds, response = author.publish("broker hangs")
     finally:
-        os.kill(frail_broker.process.pid, signal.SIGCONT)
+        os.kill(frail_broker.pid, signal.SIGCONT)
     page = author.posts()
     assert (response.status_code, TOLD in page, "broker hangs" in page) == (302, True, True)
     assert seconds <= WHILE_HUNG

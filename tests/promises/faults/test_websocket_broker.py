@@ -25,7 +25,7 @@ def server(mortal):
 def broker(mortal):
     """The broker to kill; it runs again when the test ends."""
     yield mortal.broker
-    if mortal.broker.process is None:
+    if not mortal.broker.running:
         mortal.broker.start()
 
 
