@@ -29,11 +29,11 @@ from pathlib import Path
 from sybil import Document, Example, Region
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
-from tutorial.course.files import copy_project
+from tutorial.course.files import copy_project, project_files
 from tutorial.course.front_matter import front_matter
 from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.broker import Broker
-from tutorial.services.browser import CHROMIUM_FLAGS, chromium
+from tutorial.services.browser import launch_options
 from tutorial.services.ports import free_port
 from tutorial.services.processes import Process, wait_until
 from tutorial.testing.site import Site
@@ -53,10 +53,9 @@ TIMEOUT = 60  # seconds for a command or for output that is waited for
 
 
 def contents(directory: Path) -> dict[str, str]:
-    """Return the text of every file of a project by its path, without lesson, caches and databases."""
-    passed_over = re.compile(r"README\.md|__pycache__/|\.pytest_cache/|db\.sqlite3")
-    paths = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
-    return {name: path.read_text() for name, path in sorted(paths.items()) if not passed_over.search(name)}
+    """Return the text of every file of a project by its path, without the lesson."""
+    found = project_files(directory)
+    return {name: path.read_text() for name, path in found.items() if name != "README.md"}
 
 
 def position(listing: list[str], lines: list[str]) -> int:
@@ -256,8 +255,7 @@ class Playground:
             from playwright.sync_api import sync_playwright
 
             playwright = self._exit.enter_context(sync_playwright())
-            flags = [*CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-            self._browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
+            self._browser = playwright.chromium.launch(**launch_options())
             self._exit.callback(self._browser.close)
         return self._browser
 

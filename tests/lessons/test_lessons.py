@@ -7,9 +7,8 @@ from sybil import Document
 from sybil.example import SybilFailure
 
 from tests.lessons.playground import FENCES, LessonParser, Playground, contents, type_in
-from tutorial.course.diffs import step_diff
 from tutorial.course.front_matter import front_matter
-from tutorial.course.steps import all_steps, number
+from tutorial.course.steps import all_steps
 from tutorial.services.browser import chromium
 
 STEPS = all_steps()
@@ -24,6 +23,12 @@ each_step = pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def lesson(step):
     """Return the text of a step's lesson."""
     return (step / "README.md").read_text()
+
+
+def blocks(step):
+    """Return for each block of a lesson the words of its info string and where it begins."""
+    found = FENCES(Document(lesson(step), str(step / "README.md")))
+    return [(str(block.lexemes["info"]).split(), block.start) for block in found]
 
 
 @each_step
@@ -43,14 +48,14 @@ def test_whoever_follows_a_lesson_has_the_step(step, tmp_path):
 def test_a_lesson_says_what_is_given(step):
     """A file that the step changes is either typed in from listings or named as given, and never both."""
     about = front_matter(step / "README.md")
-    named = {words[1] for words in infos(step) if words[1:] and words[0] != "diff"}
+    named = {words[1] for words, _ in blocks(step) if words[1:] and words[0] != "diff"}
     listed = {path for path in named if (step / path).is_file()}
     given = set(about.get("given", []))
     assert about["minutes"] > 0
     assert all((step / path).is_file() for path in given)
     if about.get("typed", True):
-        changed = set(re.findall(r"^diff --git \S+ b/(.*)$", step_diff(number(step)), re.MULTILINE))
-        assert changed == given | (listed - given)
+        before, after = contents(STEPS[STEPS.index(step) - 1]), contents(step)
+        assert {name for name in after if after[name] != before.get(name)} == given | listed
 
 
 @each_step
@@ -68,29 +73,10 @@ def test_a_lesson_has_its_parts(step):
 @each_step
 def test_a_listing_names_its_file_where_a_reader_sees_it(step):
     """The heading above a listing, or the text before it, has the file's name."""
-    for words, start in zip(infos(step), [block.start for block in FENCES(document(step))], strict=True):
+    for words, start in blocks(step):
         if words[1:] and (step / words[1]).is_file():
             shown = re.sub(r"```.*?```", "", lesson(step)[:start], flags=re.DOTALL)
             assert f"`{words[1]}`" in shown[shown.rfind("\n##") :], words[1]
-
-
-def test_the_lessons_name_every_rewritten_line():
-    """Two lines of the course are rewritten; their lessons quote them, and the others say there is none."""
-    for step in STEPS[1:]:
-        removed = re.findall(r"^-(?!--)(.+)$", step_diff(number(step)), re.MULTILINE)
-        assert all(f"`{line}`" in lesson(step) for line in removed)
-        none = f"No line of step {number(step) - 1} is removed or rewritten."
-        assert (none in lesson(step)) == (not removed)
-
-
-def document(step):
-    """Return a step's lesson as a document of Sybil's."""
-    return Document(lesson(step), str(step / "README.md"))
-
-
-def infos(step):
-    """Return the words of each block's info string."""
-    return [str(block.lexemes["info"]).split() for block in FENCES(document(step))]
 
 
 # The checks themselves: each lets a lesson with a fault through only if it does not work.

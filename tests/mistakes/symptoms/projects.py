@@ -1,0 +1,297 @@
+"""Run a copy of a step with a mistake in it, and return what it says."""
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from tests.mistakes.mistakes import change
+from tutorial.course.files import copy_project
+from tutorial.course.steps import find_step
+from tutorial.services.broker import Broker
+from tutorial.services.browser import chromium, launch_options
+from tutorial.services.processes import PATIENCE, NotStarted, Process, wait_until
+from tutorial.testing.site import Server, Site, Worker
+
+GREETING = '{"message": "こんにちは!"}'
+HANG = 600  # seconds in which a command ends, whatever else the machine does
+_lock = threading.Lock()
+
+
+@cache
+def _site(step: int) -> Site:
+    site = Site(find_step(str(step)), os.environ["REDIS_URL"])
+    atexit.register(site.close)
+    return site
+
+
+class Project(Site):
+    """A copy of a step with a broker, a database and processes of its own.
+
+    Args:
+        step: The number of the step.
+        broker: The running broker.
+        env: More variables for the environment; None as a value takes a variable away.
+
+    Attributes:
+        broker: The running broker.
+    """
+
+    def __init__(self, step: int, broker: Broker, env: Mapping[str, str | None]):
+        with _lock:
+            site = _site(step)
+        self.broker, self.user_ids, self.sessions = broker, site.user_ids, site.sessions
+        self._directory = Path(tempfile.mkdtemp(prefix="project-"))
+        self._processes = []
+        self.step = copy_project(site.step, self._directory / site.step.name)
+        # A database of its own, so that an open transaction locks no other project out.
+        database = shutil.copy(site.env["DATABASE_PATH"], self._directory)
+        merged = {**site.env, "DATABASE_PATH": database, "REDIS_URL": broker.url, **env}
+        self.env = {name: value for name, value in merged.items() if value is not None}
+
+    def worker(self, env: dict[str, str] | None = None) -> Worker:
+        """Start a worker that ends with the project."""
+        return super().worker(arguments=("--without-mingle", "--without-gossip"), env=env)
+
+    def spawn(self, *arguments: str) -> Process:
+        """Start Python in the project without waiting for anything."""
+        process = Process([sys.executable, *arguments], self.step, self.env)
+        self._processes.append(process)
+        process.spawn()
+        return process
+
+    def run(self, *arguments: str, cwd: Path | None = None) -> str:
+        """Run Python in the project to its end and return all that it printed, errors included."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=cwd or self.step,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=HANG,
+            check=False,
+        ).stdout
+
+    def shell(self, code: str) -> str:
+        """Run code in Django's shell and return all that it printed."""
+        return self.run("manage.py", "shell", "-c", code)
+
+    def join(self, server: Server, path: str = "/ws/chat/lobby/", **headers: str | None) -> ClientConnection:
+        """Open a socket as a browser does; a header of None is not sent."""
+        sent = {name: value for name, value in (self.headers(server.url) | headers).items() if value}
+        address = server.websocket_url(path)
+        return connect(address, additional_headers=sent, proxy=None, open_timeout=PATIENCE)
+
+
+@contextmanager
+def project(
+    step: int,
+    changes: Mapping[str, tuple[str, ...] | str] | None = None,
+    env: Mapping[str, str | None] | None = None,
+) -> Iterator[Project]:
+    """Lend a copy of a step with a broker of its own.
+
+    Args:
+        step: The number of the step.
+        changes: As for `tests.mistakes.mistakes.change`.
+        env: As for `Project`.
+    """
+    with Broker() as broker, Project(step, broker, env or {}) as lent:
+        change(lent.step, changes or {})
+        yield lent
+
+
+@dataclass
+class Symptom:
+    """A mistake and what shows it.
+
+    Attributes:
+        step: The number of the step it is made in.
+        probe: Runs the project and returns everything that was printed, logged or raised.
+        changes: The mistake, as for `project`.
+        env: As for `project`.
+        cure: The probe for the project without the mistake, if it is another; False where the mistake is not
+            in the project.
+    """
+
+    step: int
+    probe: Callable[[Project], str]
+    changes: Mapping[str, tuple[str, ...] | str] = field(default_factory=dict)
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    cure: Callable[[Project], str] | bool = True
+
+    @property
+    def cured(self) -> Callable[[Project], str]:
+        """The probe for the project without the mistake."""
+        return self.probe if self.cure is True else self.cure
+
+    def make(self) -> str:
+        """Make the mistake and return what it says."""
+        with project(self.step, self.changes, self.env) as mistaken:
+            return self.probe(mistaken)
+
+    def mend(self) -> str:
+        """Run the step as it stands and return what it says."""
+        with project(self.step) as mended:
+            return self.cured(mended)
+
+
+class Chat:
+    """A probe that opens a socket for each of some frames and tells what client and server say.
+
+    Args:
+        frames: The frames; a greeting if none are given.
+        path: The path of the socket.
+        headers: What is sent instead of a browser's headers; a header of None is not sent.
+        user: The demo user whose session cookie is sent.
+    """
+
+    def __init__(
+        self,
+        *frames: str | bytes,
+        path: str = "/ws/chat/lobby/",
+        headers: dict[str, str | None] | None = None,
+        user: str | None = None,
+    ):
+        self.frames, self.path, self.headers, self.user = frames or (GREETING,), path, headers or {}, user
+
+    def __call__(self, project: Project) -> str:
+        """Serve the project with runserver and talk to it."""
+        server = project.server()
+        told = self.talk(project, server)
+        if "HTTP 404" in told:
+            # Django's own server logs a request after it has answered.
+            server.wait_for_output('" 404')
+        server.stop()
+        return told + server.output
+
+    def talk(self, project: Project, server: Server) -> str:
+        """Talk to a running server; return what the client is told: answers, a refusal or a close code."""
+        told = []
+        headers = project.headers(server.url, self.user) | self.headers
+        for frame in self.frames:
+            try:
+                with project.join(server, self.path, **headers) as socket:
+                    told.append("the socket is open")
+                    socket.send(frame)
+                    told.append(f"answer: {socket.recv(timeout=PATIENCE)}")
+            except InvalidStatus as refusal:
+                told.append(f"HTTP {refusal.response.status_code}")
+            except ConnectionClosed as closed:
+                told.append(f"close code {closed.rcvd.code if closed.rcvd else 1006}")
+        return "".join(f"{line}\n" for line in told)
+
+
+def start(kind: str) -> Callable[[Project], str]:
+    """Return a probe that starts a server of a kind and tells what it says, whether it runs or not."""
+
+    def probe(project: Project) -> str:
+        try:
+            server = project.server(kind)
+        except NotStarted as ended:
+            return str(ended)
+        server.stop()
+        return server.output
+
+    return probe
+
+
+def command(*arguments: str) -> Callable[[Project], str]:
+    """Return a probe that runs Python with some words."""
+    return lambda project: project.run(*arguments)
+
+
+def shell(code: str) -> Callable[[Project], str]:
+    """Return a probe that runs code in Django's shell."""
+    return lambda project: project.shell(code)
+
+
+def opens(
+    address: str, script: str = "address => { new WebSocket(address) }", kind: str = "runserver"
+) -> Callable[[Project], str]:
+    """Return a probe that opens a socket from a page and tells what the browser's console says.
+
+    Args:
+        address: The address, where `{host}` stands for the server's host and port.
+        script: A function of JavaScript that opens it.
+        kind: The kind of server.
+    """
+
+    def probe(project: Project) -> str:
+        server = project.server(kind)
+        with page_of() as page:
+            page.goto(f"{server.url}/")
+            page.evaluate(script, address.format(host=f"127.0.0.1:{server.port}"))
+            return console_of(page)
+
+    return probe
+
+
+LATE_COMMIT = """
+import time
+from pathlib import Path
+from django.contrib.auth.models import User
+from django.db import transaction
+from blog.tasks import send_notification_email
+with transaction.atomic():
+    user = User.objects.create_user("carol", "carol@example.com")
+    send_notification_email.delay(user.id, "hello")
+    while not Path("seen").exists():
+        time.sleep(0.02)
+"""
+
+
+def late_commit(project: Project) -> str:
+    """Let a transaction end only when the worker has looked for the user it makes."""
+    worker = project.worker()
+    sender = project.spawn("manage.py", "shell", "-c", LATE_COMMIT)
+    wait_until(lambda: "raised unexpected" in worker.output or not sender.running, 30, "the task's failure")
+    (project.step / "seen").touch()
+    return sender.output + worker.output
+
+
+@contextmanager
+def page_of() -> Iterator[Page]:
+    """Open a page in a headless Chromium that reaches nothing but 127.0.0.1.
+
+    Raises:
+        pytest.skip.Exception: There is no Chromium on this machine; a failure where CI is set.
+    """
+    if chromium() is None:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say("no Chromium or Chrome on PATH; the console's texts need one")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**launch_options("--host-resolver-rules=MAP * 127.0.0.1"))
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        page.said = []
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        yield page
+        browser.close()
+
+
+def console_of(page: Page) -> str:
+    """Return what a page's console says, once it says something about a WebSocket."""
+
+    def speaks() -> bool:
+        page.wait_for_timeout(20)  # lets Playwright hand over what has come
+        return any("WebSocket" in text for text in page.said)
+
+    wait_until(speaks, 20, "a word about a WebSocket in the console")
+    return "\n".join(page.said)

@@ -1,0 +1,277 @@
+"""What mistakes say, each made in a copy of a step."""
+
+import pytest
+import redis
+from websockets.exceptions import ConnectionClosed
+
+from tests.mistakes.mistakes import (
+    ADDRESS,
+    ASGI,
+    CAPACITY,
+    CONSUMERS,
+    LAST_ROUTE,
+    MISTAKES,
+    ROUTING,
+    SETTINGS,
+    TASKS,
+    VIEWS,
+)
+from tests.mistakes.symptoms.pages import read_page
+from tests.mistakes.symptoms.projects import (
+    GREETING,
+    Chat,
+    Symptom,
+    command,
+    console_of,
+    late_commit,
+    opens,
+    page_of,
+    shell,
+    start,
+)
+from tutorial.course.steps import ROOT
+from tutorial.services.ports import free_port
+from tutorial.services.processes import PATIENCE, wait_until
+from tutorial.testing.mail_server import MailServer
+
+PAGE = ROOT / "docs/symptoms.md"
+QUOTES = {name: entry.quotes for name, entry in read_page(PAGE).items()}
+
+DELAY = """
+from blog.tasks import send_notification_email
+print(send_notification_email.delay(1, "hello"))
+"""
+DELAY_A_USER = """
+from django.contrib.auth.models import User
+from blog.tasks import send_notification_email
+send_notification_email.delay(User.objects.get(username="alice"), "hello")
+"""
+SAY_LATER = """
+import hashlib
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+group = "chat_" + hashlib.sha256(b"lobby").hexdigest()
+event = {"type": "chat_message", "message": "later", "username": "the shell"}
+async_to_sync(get_channel_layer().group_send)(group, event)
+"""
+ASK = """
+import traceback
+from blog.tasks import send_notification_email as send
+for ask in (lambda: send.delay(1, "hello").get(), lambda: send.delay_on_commit(1, "hello").get()):
+    try:
+        ask()
+    except Exception:
+        traceback.print_exc()
+"""
+PUBLISH = """
+from django.contrib.auth.models import User
+from django.test import Client
+from blog.models import Post
+client = Client(raise_request_exception=False)
+client.force_login(User.objects.get(username="alice"))
+client.post("/blog/new/", {"title": "t", "body": "b"}, HTTP_HOST="localhost")
+print("posts:", Post.objects.count())
+"""
+NEW_TASK = "\n\n@shared_task\ndef remind(user_id):\n    pass\n"
+DELAY_NEW_TASK = "from blog.tasks import remind; remind.delay(1)"
+
+
+def inspect(project):
+    """Queue a task and ask who is there to take it."""
+    return project.shell(DELAY) + project.run("-m", "celery", "-A", "config", "inspect", "ping")
+
+
+def with_worker(project):
+    """The same while a worker runs."""
+    project.worker()
+    return inspect(project)
+
+
+def nothing_arrives(project):
+    """Send a greeting, and then something to the group by another way: is the greeting heard before it?"""
+    told = {}
+    for kind in ("runserver", "uvicorn"):
+        server = project.server(kind)
+        with project.join(server) as socket:
+            socket.send(GREETING)
+            # Its answer says that the server has done with the greeting.
+            socket.send("not JSON")
+            heard = hear_until(socket, "not a chat message")
+            project.shell(SAY_LATER)
+            heard += hear_until(socket, "later")
+        server.stop()
+        told[kind] = server.output
+    assert any("anonymous" in frame for frame in heard) == ("RuntimeWarning" not in told["uvicorn"])
+    assert "RuntimeWarning" not in told["runserver"]
+    return told["uvicorn"]
+
+
+def hear_until(socket, text):
+    """Return the frames up to the one that has a text."""
+    heard = [""]
+    while text not in heard[-1]:
+        heard.append(socket.recv(timeout=PATIENCE))
+    return heard
+
+
+def idle(project):
+    """Leave a socket alone until the server closes it."""
+    server = project.server()
+    with project.join(server) as socket, pytest.raises(ConnectionClosed) as closed:
+        socket.recv(timeout=PATIENCE)
+    server.stop()
+    return f"{closed.value}\n{server.output}"
+
+
+def unregistered(project):
+    """Write a new task while the worker runs, and queue it."""
+    worker = project.worker()
+    with (project.step / TASKS).open("a") as tasks:
+        tasks.write(NEW_TASK)
+    said = project.shell(DELAY_NEW_TASK)
+    worker.wait_for_output("strategy")
+    worker.stop()
+    return said + worker.output
+
+
+def phantom_mail(project):
+    """Publish a post whose transaction fails after the task was queued."""
+    with MailServer() as mail_server:
+        worker = project.worker(mail_server.env)
+        said = project.shell(PUBLISH)
+        [mail] = mail_server.wait_for(1)
+        worker.wait_for_output("succeeded")
+        assert "posts: 0" in said
+        assert mail.get_content().strip() == "記事が公開されました"
+        return worker.output
+
+
+def killed_worker(project):
+    """Kill a worker in mid-task, ask the broker about it, and let an hour pass by turning its clock."""
+    with MailServer() as mail_server:
+        mail_server.stall.clear()
+        worker = project.worker(mail_server.env)
+        said = project.shell(DELAY)
+        wait_until(lambda: mail_server.attempts, 20, "the first attempt")
+        worker.kill()
+        said += project.shell(QUOTES["s37"][0])
+        mail_server.stall.set()
+        worker.start()
+        with redis.Redis.from_url(project.broker.url) as broker:
+            [(tag, score)] = broker.zscan_iter("unacked_index")
+            assert mail_server.attempts == 1
+            broker.zadd("unacked_index", {tag: score - 3600})
+        wait_until(lambda: mail_server.attempts == 2, 30, "the second run")
+    return said
+
+
+def secure_page(project):
+    """Open a room over HTTPS; the page and its files come from the project's server."""
+    server = project.server()
+    with page_of() as page:
+        headers = project.headers(server.url, "alice")
+
+        def over_http(route):
+            address = route.request.url.replace("https://chat.example", server.url)
+            route.fulfill(response=route.fetch(url=address, headers=headers))
+
+        page.route("https://chat.example/**", over_http)
+        page.goto("https://chat.example/chat/room/?name=room1")
+        return console_of(page)
+
+
+def step_test(name):
+    """Return a probe that runs one of the step's own tests."""
+    return command("-m", "pytest", "-q", "-p", "no:cacheprovider", name)
+
+
+def of(*names):
+    """Return the changes of typical mistakes, made together."""
+    changes = {}
+    for name in names:
+        for file, pairs in MISTAKES[name].changes.items():
+            changes[file] = changes.get(file, ()) + pairs
+    return changes
+
+
+CELERY = ("-m", "celery", "-A", "config")
+CHAT_LOBBY = "ws://{host}/ws/chat/lobby/"
+NO_BROKER = {"REDIS_URL": f"redis://127.0.0.1:{free_port()}"}
+NO_SETTINGS = {"DJANGO_SETTINGS_MODULE": None}
+ONLY_HTTP = "from django.core.asgi import get_asgi_application\n\napplication = get_asgi_application()\n"
+# Like of("rooms are only letters"), without what else takes a path.
+ROUTE = (r"^ws/chat/(?P<room_name>.+)/$", r"ws/chat/(?P<room_name>\w+)/$", LAST_ROUTE, "")
+TRUST = (
+    *("message = read_message(text_data)\n", 'message = json.loads(text_data)["message"]\n'),
+    *("except ValueError as error", "except ZeroDivisionError as error"),
+)
+COUNT_USERS = (
+    *("        await self.accept()\n", "        User.objects.count()\n        await self.accept()\n"),
+    *MISTAKES["routing before the apps are loaded"].changes[CONSUMERS],
+)
+PHANTOM = (
+    *("delay_on_commit", "delay"),
+    *("        messages.success(", "            raise RuntimeError\n        messages.success("),
+)
+RESULTS = (
+    *("CELERY_TASK_IGNORE_RESULT = True\n", "CELERY_RESULT_BACKEND = REDIS_URL\n"),
+    *('CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0}\n', ""),
+)
+COMMITTED = "tests/test_step05_celery.py"
+NO_POSTS = (
+    "from blog.models import Post\n\n\ndef test_there_are_no_posts():\n    assert not Post.objects.exists()\n"
+)
+
+# Those that take longest come first.
+SYMPTOMS = {
+    # s21 is the step as it stands, with the broker down.
+    "s35": Symptom(5, shell(DELAY), {SETTINGS: RESULTS}, NO_BROKER, cure=False),
+    "s37": Symptom(5, killed_worker, of("an hour until a task returns"), cure=False),
+    "c403": Symptom(3, opens("ws://{host}/chat/lobby/"), cure=False),
+    "c404": Symptom(3, opens(CHAT_LOBBY), of("daphne is missing"), cure=False),
+    "c500": Symptom(3, opens(CHAT_LOBBY), of("no websocket key"), cure=False),
+    # The step's Content-Security-Policy would refuse the socket first.
+    "s30": Symptom(4, secure_page, of("ws written out", "no security policy")),
+    "s01": Symptom(3, Chat(), of("daphne is missing")),
+    "s02": Symptom(3, command("manage.py", "check"), of("daphne is last")),
+    "s03": Symptom(3, Chat(), of("no .as_asgi()")),
+    "s04": Symptom(3, Chat(path="/ws/chat/my-room/"), {ROUTING: ROUTE}),
+    "s05": Symptom(3, Chat(), of("no websocket key")),
+    "s06": Symptom(3, Chat(), {ASGI: ONLY_HTTP}),
+    "s07": Symptom(3, start("runserver"), of("no ASGI_APPLICATION")),
+    "s08": Symptom(3, start("daphne"), of("routing before the apps are loaded")),
+    "s08b": Symptom(3, start("daphne"), of("routing before the apps are loaded"), NO_SETTINGS),
+    "s09": Symptom(3, Chat(path="/ws/chat/%E6%97%A5%E6%9C%AC/"), of("the room's name is the group's")),
+    "s10": Symptom(3, Chat(), of("no CHANNEL_LAYERS")),
+    "s11": Symptom(3, Chat(), env=NO_BROKER),
+    "s13": Symptom(3, Chat(), of("hosts is no list")),
+    "s14": Symptom(3, Chat(headers={"Origin": None}), cure=Chat()),
+    "s15": Symptom(3, Chat(), of("type names no method")),
+    "s17": Symptom(3, Chat("hello", "{}"), {CONSUMERS: TRUST}),
+    "s18": Symptom(3, Chat(), {CONSUMERS: COUNT_USERS}),
+    "s19": Symptom(3, Chat(), of("async_to_sync in async code")),
+    "s16": Symptom(3, nothing_arrives, of("group_send without await")),
+    "s20": Symptom(5, shell(QUOTES["s20"][0]), of("the layer is in memory")),
+    "s23": Symptom(5, late_commit, of("get() for a user who is gone"), cure=False),
+    "s24": Symptom(5, unregistered, cure=False),
+    "s27": Symptom(5, shell(ASK), {SETTINGS: ("CELERY_TASK_IGNORE_RESULT = True\n", "")}, cure=False),
+    "s29": Symptom(5, inspect, cure=with_worker),
+    "s32": Symptom(3, idle, {SETTINGS: (ADDRESS, f'{ADDRESS} "socket_timeout": 1,')}, cure=False),
+    "s33": Symptom(3, Chat(), {SETTINGS: (ADDRESS, f'{ADDRESS} "max_connections": 1,')}),
+    "s34": Symptom(3, shell(QUOTES["s34"][0]), {SETTINGS: (CAPACITY, "")}),
+    "s36": Symptom(5, phantom_mail, {VIEWS: PHANTOM}, cure=False),
+    "t1": Symptom(5, step_test("tests/test_posts.py"), {"tests/test_posts.py": NO_POSTS}, cure=False),
+    "t2": Symptom(
+        5,
+        step_test(f"{COMMITTED}::test_the_notice_is_queued_when_the_post_is_committed"),
+        {COMMITTED: ("    callbacks[0]()\n", "")},
+    ),
+    "s28": Symptom(
+        5,
+        lambda project: project.run(*CELERY, "worker", cwd=project.step.parent),
+        cure=command(*CELERY, "inspect", "ping"),
+    ),
+    "s21": Symptom(5, shell(DELAY), env=NO_BROKER),
+    "s22": Symptom(5, shell(DELAY), of("the Celery app is not imported")),
+    "s26": Symptom(5, shell(DELAY_A_USER), cure=shell(DELAY)),
+}
