@@ -8,6 +8,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tutorial.services.processes import patience
+
 FOREIGN_ORIGINS = {
     "another site": {"Origin": "https://evil.example"},
     "null": {"Origin": "null"},
@@ -42,7 +44,7 @@ async def say(socket, message):
 
 async def hear(socket):
     """Return the next event from the server."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patience(5)):
         return json.loads(await socket.recv())
 
 

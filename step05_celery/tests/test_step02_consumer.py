@@ -10,16 +10,17 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 
 from chat.consumers import ChatConsumer
+from tutorial.services.processes import patience
 
 
 class Visitor(WebsocketCommunicator):
-    """A socket without a server. It waits as long as a busy machine may need, not for one second."""
+    """A socket without a server. It waits for more than one second, and longer on a busy machine."""
 
     async def receive_output(self, timeout):
-        return await super().receive_output(60)
+        return await super().receive_output(patience(5))
 
     async def wait(self, timeout):
-        await super().wait(60)
+        await super().wait(patience(5))
 
 
 @asynccontextmanager

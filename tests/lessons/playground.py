@@ -49,7 +49,8 @@ VARYING = [
     (re.compile(r"\[(\d+\.\d+, )?127\.0\.0\.1:\d+\]"), "[client]"),
     (re.compile(r"\bin \d+\.\d+s\b"), "in 0s"),
 ]
-TIMEOUT = 60  # seconds for a command or for output that is waited for
+TIMEOUT = 60  # seconds until output is missed on an idle machine
+HANG = 600  # seconds; only a command that hangs takes as long
 
 
 def contents(directory: Path) -> dict[str, str]:
@@ -197,7 +198,7 @@ class Playground:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,
-                    timeout=TIMEOUT,
+                    timeout=HANG,
                 )
                 self.compare(expected, lambda done=done: done.stdout, whole=True)
 
@@ -216,6 +217,7 @@ class Playground:
     def open_page(self, path: str, user: str | None = None) -> None:
         """Open a page of the server in a browser of its own, as a demo user or as nobody."""
         context = self.browser.new_context()
+        context.set_default_timeout(1000 * HANG)
         if user:
             env = {"DATABASE_PATH": str(self.root / "db.sqlite3")}
             with Site(self.root, self.env["REDIS_URL"], env) as site:

@@ -104,12 +104,13 @@ def patience(seconds: float) -> float:
     """Return how long to wait on this machine for what takes up to some seconds on an idle one.
 
     The more processes want to run at this moment, the longer. Slow machines wait longer than they must only
-    when what they wait for never comes.
+    when what they wait for never comes; who expects that sets TUTORIAL_PATIENCE to the most times as long.
     """
     wanting = os.getloadavg()[0]
     with contextlib.suppress(OSError):  # only Linux says how many want to run now
         wanting = max(wanting, int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]))
-    return seconds * max(1.0, 2 * wanting / (os.cpu_count() or 1))
+    times = max(1.0, 2 * wanting / (os.cpu_count() or 1))
+    return seconds * min(times, float(os.environ.get("TUTORIAL_PATIENCE", "inf")))
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 10, what: str = "the condition") -> object:

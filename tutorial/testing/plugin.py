@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 
 from tutorial.services.broker import Broker, NoBroker, reachable_broker
-from tutorial.services.browser import CHROMIUM_FLAGS, chromium
+from tutorial.services.browser import chromium, launch_options
 from tutorial.services.ports import free_port
-from tutorial.services.processes import guard_children
+from tutorial.services.processes import guard_children, patience
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Server, Site
 
@@ -102,16 +102,14 @@ def unused_port() -> int:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator["Browser"]:
     """A headless Chromium. The tests are skipped where there is none, and fail where CI is set."""
-    executable = chromium()
-    if executable is None:
+    if chromium() is None:
         say = pytest.fail if os.environ.get("CI") else pytest.skip
         say("no Chromium or Chrome on PATH; the browser tests need one")
     from playwright.async_api import async_playwright, expect
 
-    expect.set_options(timeout=60_000)  # milliseconds, for a busy machine
+    expect.set_options(timeout=1000 * patience(10))  # milliseconds
     async with async_playwright() as playwright:
-        flags = [*CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-        browser = await playwright.chromium.launch(executable_path=executable, args=flags)
+        browser = await playwright.chromium.launch(**launch_options())
         yield browser
         await browser.close()
 

@@ -18,7 +18,15 @@ from tests.mistakes.mistakes import (
     VIEWS,
 )
 from tests.mistakes.symptoms.pages import BLOCK
-from tests.mistakes.symptoms.projects import Chat, Symptom, late_commit, opens, shell, start
+from tests.mistakes.symptoms.projects import (
+    Chat,
+    Symptom,
+    late_commit,
+    opens,
+    shell,
+    skip_beside_rabbitmq,
+    start,
+)
 from tutorial.services.ports import free_port
 from tutorial.services.processes import wait_until
 from tutorial.testing.mail_server import MailServer
@@ -129,6 +137,7 @@ def tasks_left(project):
 
 def worker_without_broker_url(project):
     """Start a worker whose broker no setting names, and queue a task."""
+    skip_beside_rabbitmq()
     worker = project.spawn("-m", "celery", "-A", "config", "worker", "--pool", "solo")
     said = project.shell(SEND)
     worker.wait_for_output("Cannot connect to")

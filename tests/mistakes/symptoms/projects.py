@@ -23,6 +23,7 @@ from tutorial.course.files import copy_project
 from tutorial.course.steps import find_step
 from tutorial.services.broker import Broker
 from tutorial.services.browser import chromium, launch_options
+from tutorial.services.ports import port_problem
 from tutorial.services.processes import PATIENCE, NotStarted, Process, wait_until
 from tutorial.testing.site import Server, Site, Worker
 
@@ -263,6 +264,12 @@ def late_commit(project: Project) -> str:
     wait_until(lambda: "raised unexpected" in worker.output or not sender.running, 30, "the task's failure")
     (project.step / "seen").touch()
     return sender.output + worker.output
+
+
+def skip_beside_rabbitmq() -> None:
+    """Skip what needs Celery to look in vain for RabbitMQ, its default, on a machine where it finds something."""
+    if problem := port_problem("127.0.0.1", 5672):
+        pytest.skip(f"port 5672 is not free: {problem}")
 
 
 @contextmanager

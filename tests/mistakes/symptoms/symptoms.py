@@ -27,6 +27,7 @@ from tests.mistakes.symptoms.projects import (
     opens,
     page_of,
     shell,
+    skip_beside_rabbitmq,
     start,
 )
 from tutorial.course.steps import ROOT
@@ -74,6 +75,12 @@ print("posts:", Post.objects.count())
 """
 NEW_TASK = "\n\n@shared_task\ndef remind(user_id):\n    pass\n"
 DELAY_NEW_TASK = "from blog.tasks import remind; remind.delay(1)"
+
+
+def no_app(project):
+    """Queue a task by an app without settings, which looks for RabbitMQ."""
+    skip_beside_rabbitmq()
+    return project.shell(DELAY)
 
 
 def inspect(project):
@@ -272,6 +279,6 @@ SYMPTOMS = {
         cure=command(*CELERY, "inspect", "ping"),
     ),
     "s21": Symptom(5, shell(DELAY), env=NO_BROKER),
-    "s22": Symptom(5, shell(DELAY), of("the Celery app is not imported")),
+    "s22": Symptom(5, no_app, of("the Celery app is not imported"), cure=shell(DELAY)),
     "s26": Symptom(5, shell(DELAY_A_USER), cure=shell(DELAY)),
 }

@@ -53,7 +53,7 @@ def test_the_page_has_what_is_said(said, name):
     answer = said(name, "make")
     assert not [line for text in texts for line in missing(text, answer)], answer
     for claim, sign in TOLD.items():
-        assert sign in answer or claim not in ENTRIES[name].body
+        assert sign in answer or name in ERRATA or claim not in ENTRIES[name].body
 
 
 @pytest.fixture(scope="module")
