@@ -267,7 +267,7 @@ def late_commit(project: Project) -> str:
 
 
 def skip_beside_rabbitmq() -> None:
-    """Skip what needs Celery to look in vain for RabbitMQ, its default, on a machine where it finds something."""
+    """Skip what needs Celery to look in vain for RabbitMQ, its default, where it finds something."""
     if problem := port_problem("127.0.0.1", 5672):
         pytest.skip(f"port 5672 is not free: {problem}")
 
