@@ -53,6 +53,7 @@ def test_the_next_steps_tests_name_what_is_missing(tutorial, step):
         assert f"{name}: {name} is missing" in done.output, name
 
 
+@LONG
 def test_files_in_place_and_no_settings(project):
     """With the new files in place and nothing else changed, the file that lacks a line is named."""
     directory = project(2)
@@ -187,10 +188,11 @@ def test_a_megabyte_of_output_is_cut_and_said(tutorial, project):
     assert len(done.output) < 5000
 
 
+@LONG
 @pytest.mark.parametrize(
     ("statement", "says", "only"),
     [
-        pytest.param("        while True:\n            pass", "hangs", "reaches_everyone", marks=LONG),
+        ("        while True:\n            pass", "hangs", "reaches_everyone"),
         ("        __import__('os')._exit(0)", "ends the interpreter (with code 0)", FEW),
     ],
 )

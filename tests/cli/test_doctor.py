@@ -4,9 +4,9 @@ import json
 import os
 import platform
 import re
-import shutil
 import socket
 import socketserver
+import sys
 import tempfile
 import threading
 from collections import namedtuple
@@ -122,9 +122,9 @@ usage = namedtuple("usage", "total used free")
         # A check that breaks does not take the others with it.
         ("disk", "shutil.disk_usage", lambda place: 1 / 0, ["ZeroDivisionError"]),
         ("broker", BINARY, no_binary, ["broker", DOCKER]),
-        ("broker", BINARY, lambda: shutil.which("false"), ["broker", DOCKER]),
+        ("broker", BINARY, lambda: sys.executable, ["broker", DOCKER]),
         ("broker's version", BINARY, no_binary, ["broker", DOCKER]),
-        ("broker's version", BINARY, lambda: shutil.which("false"), ["broker", DOCKER]),
+        ("broker's version", BINARY, lambda: sys.executable, ["broker", DOCKER]),
         ("worker", BINARY, no_binary, ["broker"]),
     ],
 )
