@@ -7,14 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+from subprocess import PIPE
 
 import pytest
 
 from tutorial.course.assignment import exercise_assignment, step_assignment
 from tutorial.course.steps import ROOT
-from tutorial.learn.playground import start
+from tutorial.learn import playground
 from tutorial.services.ports import free_port
-from tutorial.services.processes import Process, wait_until
 
 pytestmark = pytest.mark.long
 
@@ -34,8 +34,8 @@ def distributions(name):
 
 
 @pytest.fixture
-def env(tmp_path):
-    """The environment of a machine on which no broker runs and every package of the tests is missing."""
+def start(tmp_path):
+    """Start a command where no broker runs and every package of the tests is missing."""
     extra = distributions("requirements-dev.txt") - distributions("requirements.txt")
     hidden = [
         name
@@ -45,84 +45,61 @@ def env(tmp_path):
     assert {"pytest", "playwright", "sphinx"} <= set(hidden)
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden/sitecustomize.py").write_text(HIDE.format(hidden=hidden))
-    others = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
-    return others | {
-        "PYTHONPATH": str(tmp_path / "hidden"),
-        "TUTORIAL_BROKER_PORT": str(free_port()),
-        "DATABASE_PATH": str(tmp_path / "db.sqlite3"),
-    }
+    env = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    env |= {"PYTHONPATH": str(tmp_path / "hidden"), "TUTORIAL_BROKER_PORT": str(free_port())}
+    env |= {"DATABASE_PATH": str(tmp_path / "db.sqlite3")}
 
+    def start(words):
+        command = [sys.executable, "-m", "tutorial", *words.format(port=free_port()).split()]
+        return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE, text=True)
 
-@pytest.fixture
-def tutorial(env, tmp_path):
-    """Run a command to its end, beside a playground for step 3 and one for an exercise."""
-    start(step_assignment("3"), tmp_path / "mine")
-    start(exercise_assignment("echo"), tmp_path / "echo")
-
-    def tutorial(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "tutorial", *words],
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    return tutorial
+    return start
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("words", "code", "says"),
     [
-        ("start 3 new", 0),
-        ("start 4 mine --keep", 0),
-        ("exercise echo new", 0),
-        ("list mine", 0),
-        ("compare 3 mine", 1),
-        ("solve 3 chat/routing.py --dir mine --yes", 0),
-        ("solve echo chat/routing.py --dir echo --yes", 0),
+        # What only lays files out or shows them needs no more than the steps do.
+        ("start 3 new", 0, ""),
+        ("start 4 mine --keep", 0, ""),
+        ("exercise echo new", 0, ""),
+        ("list mine", 0, ""),
+        ("compare 3 mine", 1, ""),
+        ("solve 3 chat/routing.py --dir mine --yes", 0, ""),
+        ("solve echo chat/routing.py --dir echo --yes", 0, ""),
+        ("hint 3 mine", 2, "`tutorial check` says what is not right yet"),
+        # What runs tests says what to do, in one line.
+        ("check 3 mine", 2, "make setup"),
+        ("check echo echo", 2, "make setup"),
+        ("watch mine", 2, "make setup"),
+        ("test 3", 2, "make setup"),
+        ("test", 2, "make setup"),
     ],
 )
-def test_a_command_that_runs_no_test_works(tutorial, words, code):
-    """What only lays files out or shows them needs no more than the steps do."""
-    done = tutorial(*words.split())
-    assert (done.returncode, done.stderr) == (code, "")
+def test_a_command_works_or_says_what_to_do(start, tmp_path, words, code, says):
+    """Beside a playground for step 3 and one for an exercise, each command ends as it should."""
+    playground.start(step_assignment("3"), tmp_path / "mine")
+    playground.start(exercise_assignment("echo"), tmp_path / "echo")
+    process = start(words)
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, len(errors.splitlines())) == (code, 1 if says else 0)
+    assert says in errors
 
 
-@pytest.mark.parametrize("words", ["check 3 mine", "check echo echo", "watch mine", "test 3", "test"])
-def test_a_command_that_runs_tests_says_what_to_do(tutorial, words):
-    """It answers in one line, with exit code 2."""
-    done = tutorial(*words.split())
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
-    assert "make setup" in line
-
-
-def test_a_hint_needs_a_check_first(tutorial):
-    """`tutorial hint` says so without them too."""
-    done = tutorial("hint", "3", "mine")
-    assert done.returncode == 2
-    assert "tutorial check" in done.stderr
-
-
-def test_the_doctor_examines_the_machine(tutorial):
+def test_the_doctor_examines_the_machine(start):
     """All it looks at can be looked at; ports may be taken."""
-    checks = json.loads(tutorial("doctor", "--json").stdout)["checks"]
-    assert [
-        check["name"] for check in checks if not check["ok"] and not check["name"].startswith("port ")
-    ] == []
+    checks = json.loads(start("doctor --json").communicate(timeout=120)[0])["checks"]
+    wrong = [check for check in checks if not check["ok"] and not check["name"].startswith("port ")]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(
     ("words", "ready"),
     [("run 1 --port {port}", "Ctrl-C stops everything."), ("broker", "The broker answers at")],
 )
-def test_what_runs_until_it_is_stopped(env, tmp_path, words, ready):
+def test_what_runs_until_it_is_stopped(start, words, ready):
     """A step and the broker start and end."""
-    command = [sys.executable, "-m", "tutorial", *words.format(port=free_port()).split()]
-    with Process(command, tmp_path, env) as process:
-        process.spawn()
-        process.wait_for_output(ready, timeout=60)
-        os.kill(process.pid, signal.SIGINT)
-        wait_until(lambda: not process.running, 60, "the end of the command")
+    process = start(words)
+    assert any(ready in line for line in process.stdout), process.communicate()[1]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)

@@ -7,8 +7,9 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import watchfiles
 from rich.console import Console
@@ -68,11 +69,8 @@ class Events:
     """
 
     def __init__(self, project: Path, keys: bool):
-        self.stale, self._some, self._end, self._lock = (
-            *(threading.Event() for _ in range(3)),
-            threading.Lock(),
-        )
-        self._project, self._files, self._keys = project, set[str](), ""
+        self.stale, self._end, self._project = threading.Event(), threading.Event(), project
+        self._queue: SimpleQueue[tuple[set[str], str]] = SimpleQueue()
         for collect in (self._collect_files, *((self._collect_keys,) if keys else ())):
             threading.Thread(target=collect, daemon=True).start()
 
@@ -86,33 +84,28 @@ class Events:
             raise_interrupt=False,
         )
         for changes in watcher:
-            self._add(Path(path).relative_to(self._project).as_posix() for _, path in changes)
+            self._add({Path(path).relative_to(self._project).as_posix() for _, path in changes})
 
     def _collect_keys(self) -> None:
         while not self._end.is_set():
             if select.select([sys.stdin], [], [], 0.2)[0]:
                 key = os.read(sys.stdin.fileno(), 1).decode(errors="replace")
-                # Nothing to read: the terminal is gone.
-                self._add(key=key if key in KEYS else "q" if not key else "")
+                if not key or key in KEYS:  # nothing to read: the terminal is gone
+                    self._add(set(), key or "q")
 
-    def _add(self, files: Iterable[str] = (), key: str = "") -> None:
-        with self._lock:
-            self._files |= set(files)
-            self._keys += key
-            if self._files or self._keys:
-                self._some.set()
-            # A hint can wait until the check has ended.
-            if self._files or self._keys.strip("h"):
-                self.stale.set()
+    def _add(self, files: set[str], key: str = "") -> None:
+        # A hint can wait until the check has ended.
+        if key != "h":
+            self.stale.set()
+        self._queue.put((files, key))
 
     def take(self) -> tuple[set[str], str]:
         """Wait until something has happened; return the saved files and the keys."""
-        self._some.wait()
-        with self._lock:
-            taken, self._files, self._keys = (self._files, self._keys), set(), ""
-            self._some.clear()
-            self.stale.clear()
-        return taken
+        taken = [self._queue.get()]
+        while not self._queue.empty():
+            taken.append(self._queue.get())
+        self.stale.clear()
+        return set().union(*(files for files, _ in taken)), "".join(key for _, key in taken)
 
     def __enter__(self) -> "Events":
         return self
@@ -146,7 +139,11 @@ def watch(console: Console, project: Path) -> None:
                     console.clear()
                 move_on = check_once(console, project, assignment, files, "a" in keys, events.stale)
             if "h" in keys:
-                console.print(hint_or_reason(project, assignment), markup=False, soft_wrap=True)
+                try:
+                    text = next_hint(project, assignment)
+                except UnknownAssignment as reason:
+                    text = str(reason)
+                console.print(text, markup=False, soft_wrap=True)
             check = bool(move_on and after)
             if move_on and after:
                 begin(console, project, after)
@@ -189,14 +186,6 @@ def check_once(
     except (CannotCheck, OSError) as error:
         console.print(f"[red]{error}[/]")
     return False
-
-
-def hint_or_reason(project: Path, assignment: Assignment) -> str:
-    """Return the next hint, or why there is none."""
-    try:
-        return next_hint(project, assignment)
-    except UnknownAssignment as reason:
-        return str(reason)
 
 
 def begin(console: Console, project: Path, assignment: Assignment) -> None:
