@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,9 +12,9 @@ import termios
 
 import pytest
 
-from tests.cli.conftest import replace
+from tests.cli.conftest import contents, replace
 from tutorial.course.assignment import all_exercises, exercise_assignment, step_assignment
-from tutorial.course.steps import all_steps, find_step, number
+from tutorial.course.steps import ROOT, all_steps, find_step, number
 from tutorial.learn.playground import STATE, State, start
 from tutorial.services.processes import Process, end_tree, wait_until
 
@@ -45,10 +46,8 @@ def test_each_call_of_hint_says_more(tutorial, mine):
     assert said[5:] == [said[5]] * 3
 
 
-def test_a_hint_without_a_failed_test(tutorial, mine):
-    """Before the first check a hint says what to run; for a file that is missing it is about the file."""
-    done = tutorial("hint", "3", mine)
-    assert (done.exit_code, "tutorial check" in done.stderr) == (2, True)
+def test_a_file_that_is_missing_has_hints_too(tutorial, mine):
+    """Where the project does not load yet, the hints are about the file."""
     assert tutorial("check", "3", mine).exit_code == 1
     assert "The text about chat/routing.py is in " in tutorial("hint", "3", mine).output
 
@@ -75,8 +74,6 @@ def test_compare_shows_what_differs(tutorial, mine, monkeypatch, columns):
     assert all(len(line) <= columns for line in done.output.splitlines())
     done = tutorial("compare", 3, mine, "--only", "chat/routing.py")
     assert "consumers.py ───" not in done.output
-    done = tutorial("compare", 3, mine, "--only", "chat/rooting.py")
-    assert (done.exit_code, "Did you mean chat/routing.py" in done.stderr) == (2, True)
     assert tutorial("compare", 3, find_step("3")).exit_code == 0
 
 
@@ -93,13 +90,48 @@ def test_solve_asks_and_keeps_what_was_there(tutorial, mine):
     assert kept.name in done.output
 
 
-@pytest.mark.parametrize("file", ["chat/consumer.py", "../Makefile", "/etc/hosts", "tests/conftest.py"])
-def test_solve_takes_only_files_of_the_solution(tutorial, mine, file):
-    """Anything else is refused with the nearest names; and a step of the course is nobody's playground."""
-    done = tutorial("solve", 3, file, "--dir", mine, "--yes")
-    assert (done.exit_code, "has no file" in done.stderr) == (2, True)
-    done = tutorial("solve", 3, "chat/routing.py", "--dir", find_step("3"), "--yes")
-    assert (done.exit_code, "belongs to the course" in done.stderr) == (2, True)
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("run 6", "There is no step '6'"),
+        ("run ''", "There is no step ''. The steps: step01_setup, "),
+        ("run routin", "Did you mean routing?"),
+        ("dev diff 1", "no step before it"),
+        ("start rooting {new}", "Did you mean routing?"),
+        ("start 3 /proc/mine", "/proc/"),
+        ("exercise rate_limits {new}", "Did you mean rate_limit"),
+        ("check celry {mine}", "Did you mean celery"),
+        ("check recovry {mine}", "Did you mean recovery"),
+        *((f"{command} {{empty}}", "manage.py nor config/settings.py") for command in ("check 3", "watch")),
+        *((f"{command} 3 {{empty}}", "manage.py nor config/settings.py") for command in ("hint", "compare")),
+        ("watch {broken}", ".tutorial.json cannot be read"),
+        ("hint 3 {mine}", "`tutorial check` says what is not right yet"),
+        ("compare 3 {mine} --only chat/rooting.py", "Did you mean chat/routing.py"),
+        ("solve 3 chat/consumer.py --dir {mine} --yes", "has no file"),
+        ("solve 3 ../Makefile --dir {mine} --yes", "has no file"),
+        ("solve 3 /etc/hosts --dir {mine} --yes", "has no file"),
+        ("solve 3 tests/conftest.py --dir {mine} --yes", "has no file"),
+        ("solve 3 chat/routing.py --dir {root}/step03_routing --yes", "belongs to the course"),
+        *(
+            (f"start 3 {{root}}/{place}", "belongs to the course")
+            for place in (".", "..", "step03_routing", "step03_routing/chat", "docs/mine", ".venv")
+        ),
+        ("start 3 {root}/.git", "/.git "),
+        ("start 3 {root}/Makefile", "is a file"),
+    ],
+)
+def test_what_will_not_do_is_refused_in_a_line(tutorial, mine, words, says):
+    """A wrong name gets the nearest ones; no playground takes the course's place; nothing is changed."""
+    places = {"mine": mine, "root": ROOT} | {name: mine.parent / name for name in ("new", "empty", "broken")}
+    places["empty"].mkdir()
+    (places["broken"] / "config").mkdir(parents=True)
+    (places["broken"] / "config/settings.py").touch()
+    (places["broken"] / STATE).write_text("{")
+    before = contents(mine.parent), sorted(ROOT.iterdir())
+    done = tutorial(*shlex.split(words.format_map(places)))
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+    assert says in done.stderr
+    assert (contents(mine.parent), sorted(ROOT.iterdir())) == before
 
 
 def test_list_says_where_one_is(tutorial, mine):

@@ -125,22 +125,6 @@ def test_the_broker_alone(run):
     assert not answers(f"redis://127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize(
-    ("words", "answer"),
-    [
-        (("run", "6"), "There is no step '6'"),
-        (("run", "routin"), "Did you mean routing?"),
-        (("run", ""), "There is no step ''. The steps: step01_setup, "),
-        (("dev", "diff", "1"), "no step before it"),
-    ],
-)
-def test_a_step_that_will_not_do_is_one_line(tutorial, words, answer):
-    """A step that does not exist is answered with those that do, and exit code 2."""
-    done = tutorial(*words)
-    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
-    assert answer in done.stderr
-
-
 @pytest.mark.parametrize("name", ["3", "03", "step03", "routing", "step03_routing", "step03_routing/"])
 def test_a_step_has_many_names(name):
     """Whatever a person calls a step finds it."""

@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import os
 import re
 import resource
 import shutil
@@ -16,7 +15,7 @@ from tests.cli.conftest import contents, needs_git
 from tutorial.course.assignment import all_exercises, exercise_assignment, project_files, step_assignment
 from tutorial.course.steps import ROOT, all_steps, find_step, number
 from tutorial.learn import playground
-from tutorial.learn.playground import State, WrongUse, go_on, start
+from tutorial.learn.playground import State, go_on, start
 from tutorial.services.processes import wait_until
 
 LATER = [step for step in all_steps() if number(step) > 1]
@@ -30,19 +29,9 @@ def mine(tmp_path):
     return tmp_path / "mine"
 
 
-def is_as_before(mine):
-    """Tell whether a directory is as the fixture made it, and nothing new is beside it, hidden or not."""
-    return contents(mine.parent) == {"mine/thesis.txt": b"years of work"} and list(mine.parent.iterdir()) == [
-        mine
-    ]
-
-
 def git(directory, *words):
     """Run git in a playground and return what it prints."""
-    done = subprocess.run(
-        ["git", *words], cwd=directory, capture_output=True, text=True, timeout=30, check=True
-    )
-    return done.stdout.strip()
+    return subprocess.check_output(["git", *words], cwd=directory, text=True, timeout=60).strip()
 
 
 @pytest.mark.parametrize("step", LATER, ids=lambda step: step.name)
@@ -119,38 +108,33 @@ def test_an_exercise_is_set_up(tutorial, tmp_path, exercise):
 @pytest.mark.parametrize(
     "interruption", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")]
 )
-@pytest.mark.parametrize("at", [0, 1, 7, "make_repository", "swap"])
-def test_an_interrupted_start_changes_nothing(mine, monkeypatch, interruption, at):
+@pytest.mark.parametrize(
+    ("place", "name", "at"),
+    [
+        (shutil, "copy", 0),
+        (shutil, "copy", 1),
+        (shutil, "copy", 7),
+        (playground, "make_repository", 0),
+        (playground, "swap", 0),
+        # The old directory has another name by then, and gets its own back.
+        (playground.Path, "rename", 1),
+    ],
+)
+def test_an_interrupted_start_changes_nothing(mine, monkeypatch, interruption, place, name, at):
     """Ctrl-C or a full disk at any point leaves the old directory as it was and no half-made one."""
-    copied, copy = itertools.count(), shutil.copy
+    calls, real = itertools.count(), getattr(place, name)
 
     def interrupted(*arguments):
-        if isinstance(at, str) or next(copied) == at:
+        if next(calls) == at:
             raise interruption
-        return copy(*arguments)
+        return real(*arguments)
 
-    if isinstance(at, str):
-        monkeypatch.setattr(playground, at, interrupted)
-    else:
-        monkeypatch.setattr(shutil, "copy", interrupted)
+    monkeypatch.setattr(place, name, interrupted)
     with pytest.raises((KeyboardInterrupt, OSError)):
         start(step_assignment("3"), mine)
-    assert is_as_before(mine)
-
-
-def test_a_rename_that_fails_puts_the_old_directory_back(mine, monkeypatch):
-    """When the new directory cannot get its name, the old one has it again."""
-    rename = playground.Path.rename
-
-    def fails(path, target):
-        if path.name.startswith(".mine-"):
-            raise OSError(errno.EIO, "Input/output error")
-        return rename(path, target)
-
-    monkeypatch.setattr(playground.Path, "rename", fails)
-    with pytest.raises(OSError, match="Input/output"):
-        start(step_assignment("3"), mine)
-    assert is_as_before(mine)
+    assert next(calls) > at
+    assert {path.name for path in mine.parent.rglob("*")} == {"mine", "thesis.txt"}
+    assert (mine / "thesis.txt").read_text() == "years of work"
 
 
 @pytest.mark.long
@@ -188,23 +172,6 @@ def test_a_real_limit_on_file_sizes_is_a_full_disk(tmp_path):
     assert "Nothing of yours is lost" in done.stderr
 
 
-def test_a_directory_that_cannot_be_written_is_named(tutorial):
-    """Where nothing may be written, a line says where, and the exit code is 2."""
-    done = tutorial("start", "3", "/proc/mine")
-    assert (done.exit_code, "/proc/" in done.stderr) == (2, True)
-
-
-@pytest.mark.parametrize(
-    "place", [".", "..", "step03_routing", "step03_routing/chat", "docs/mine", ".git", "Makefile"]
-)
-def test_the_course_itself_is_never_moved(tutorial, place):
-    """No playground takes the place of the course's own directories or of a file."""
-    before = sorted(ROOT.iterdir())
-    done = tutorial("start", "3", ROOT / place)
-    assert done.exit_code == 2
-    assert sorted(ROOT.iterdir()) == before
-
-
 def test_without_git_there_is_a_playground_all_the_same(tutorial, tmp_path, monkeypatch):
     """A machine without git is told so in a line, and goes on."""
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -239,41 +206,10 @@ def test_going_on_keeps_what_the_learner_wrote(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("words", "near"),
-    [
-        (("start", "rooting", "mine"), "routing"),
-        (("exercise", "rate_limits", "mine"), "rate_limit"),
-        (("check", "celry", find_step("5")), "celery"),
-        (("check", "recovry", find_step("5")), "recovery"),
-    ],
-)
-def test_unknown_names_get_the_nearest(tutorial, tmp_path, monkeypatch, words, near):
-    """A mistyped step or exercise is answered with the nearest names, and exit code 2."""
-    monkeypatch.chdir(tmp_path)
-    done = tutorial(*words)
-    assert (done.exit_code, f"Did you mean {near}" in done.stderr) == (2, True)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("words", [("check", "3"), ("hint", "3"), ("compare", "3"), ("watch",)])
-def test_a_directory_that_is_no_project_is_told_what_was_looked_for(tutorial, tmp_path, words):
-    """check, hint, compare and watch say which files they looked for."""
-    done = tutorial(*words, tmp_path)
-    assert (done.exit_code, "manage.py nor config/settings.py" in done.stderr) == (2, True)
-
-
-def test_a_broken_note_of_progress_is_named(tmp_path):
-    """A state file that cannot be read is named, with what to do."""
-    (tmp_path / playground.STATE).write_text("{")
-    with pytest.raises(WrongUse, match=re.escape(str(tmp_path / playground.STATE))):
-        State.read(tmp_path)
-
-
 def test_the_exercises_solution_is_not_handed_out(tmp_path):
     """The finished files of an exercise are those of its step with its solution over them."""
     assignment = exercise_assignment("rate_limit")
     assert assignment.solution["chat/limits.py"].is_relative_to(ROOT / "exercises")
     assert assignment.solution["chat/routing.py"].is_relative_to(assignment.step)
     assert not any("solution" in str(path) for path in assignment.given.values())
-    assert os.path.exists(assignment.readme)
+    assert assignment.readme.exists()
