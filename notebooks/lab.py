@@ -28,7 +28,7 @@ from PIL import Image, ImageOps
 
 from tutorial.course.steps import find_step
 from tutorial.services.broker import Broker, NoBroker, reachable_broker
-from tutorial.services.browser import CHROMIUM_FLAGS, chromium
+from tutorial.services.browser import chromium, launch_options
 from tutorial.services.processes import wait_until
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Site
@@ -339,5 +339,4 @@ async def open_browser(path: str):
     from playwright.async_api import async_playwright
 
     playwright = await async_playwright().start()
-    flags = [*CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    return await playwright.chromium.launch(executable_path=path, args=flags)
+    return await playwright.chromium.launch(**launch_options() | {"executable_path": path})

@@ -48,6 +48,7 @@ VARYING = [
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "id"),
     (re.compile(r"\[(\d+\.\d+, )?127\.0\.0\.1:\d+\]"), "[client]"),
     (re.compile(r"\bin \d+\.\d+s\b"), "in 0s"),
+    (re.compile(r" \(\d+:\d\d:\d\d\)"), ""),  # which pytest adds to more than a minute
 ]
 TIMEOUT = 60  # seconds until output is missed on an idle machine
 HANG = 600  # seconds; only a command that hangs takes as long

@@ -77,6 +77,7 @@ def test_no_step_carries_boilerplate(step):
     assert all(name.endswith("__init__.py") for name in empty)
 
 
+@pytest.mark.long
 @each_transition
 def test_a_step_fails_the_next_steps_tests(before, after, tmp_path):
     """Without the new feature the next step's tests do not pass: they test something."""

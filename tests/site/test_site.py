@@ -164,6 +164,7 @@ async def test_the_site_needs_no_other_host(browser, address, width, scheme):
 async def test_the_search_finds(browser, address, words, page):
     """A word of a lesson and the text of an error are found, without a server's help."""
     tab = await browser.new_page()
+    tab.set_default_timeout(1000 * HANG)
     await tab.goto(f"{address}search.html?{urlencode({'q': words})}")
     await tab.locator(f".search a[href*='{page}']").first.wait_for()
     await tab.close()

@@ -91,6 +91,7 @@ def test_every_listing_of_a_lesson_is_on_its_slides(tmp_path):
 async def test_the_slides_fit_and_need_no_network(browser, built):
     """Opened as files, they ask no host for anything, and nothing runs out of a slide."""
     page = await browser.new_page(viewport={"width": 1100, "height": 680})
+    page.set_default_timeout(600_000)  # milliseconds; only what hangs takes as long
     requested, errors = [], []
     page.on("request", lambda request: requested.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
