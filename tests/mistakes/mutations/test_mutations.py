@@ -29,10 +29,10 @@ def verdicts(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(4) as lanes:
         patch.setenv("TUTORIAL_PATIENCE", "2")
         selected = [item.callspec.params["name"] for item in request.session.items if "[" in item.name]
-        yield {name: lanes.submit(judge, name) for name in reversed(selected)}
+        yield {name: lanes.submit(judge, name) for name in selected}
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", [*reversed(MISTAKES)])
 def test_a_mistake_is_caught_and_its_file_named(verdicts, name):
     """A check fails where it is to fail, and the first line that it shows begins with the mistake's file."""
     verdict, mistake = verdicts[name].result(), MISTAKES[name]
