@@ -17,10 +17,10 @@ class Visitor(WebsocketCommunicator):
     """A socket without a server. It waits for more than one second, and longer on a busy machine."""
 
     async def receive_output(self, timeout):
-        return await super().receive_output(patience(5))
+        return await super().receive_output(patience(2))
 
     async def wait(self, timeout):
-        await super().wait(patience(5))
+        await super().wait(patience(2))
 
 
 @asynccontextmanager
