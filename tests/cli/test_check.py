@@ -129,7 +129,7 @@ def where(directory, statement):
     ("code", "says", "lines"),
     [
         ("1 / 0", "ZeroDivisionError", (2,)),
-        ("while True:\n    pass", "hangs", (2, 3)),
+        pytest.param("while True:\n    pass", "hangs", (2, 3), marks=LONG),
         pytest.param("exit(3)", "ends the interpreter while it is loaded", (2,), marks=LONG),
         pytest.param("import os; os._exit(3)", "ends the interpreter (with code 3)", (0,), marks=LONG),
         pytest.param("os.kill(os.getpid(), 9)", "ends the interpreter (by signal 9)", (0,), marks=LONG),

@@ -47,15 +47,11 @@ REINSTALL = "Delete .venv and run `make setup`: it installs what the lock says."
 
 
 class Failed(Exception):
-    """Raised by a check; its texts are what was found and what to do about it."""
+    """Raised by a check; says what was found, what to do about it, and whether the course can do without."""
 
-    def __init__(self, found: object, cure: str):
+    def __init__(self, found: object, cure: str, ok: bool = False):
         super().__init__(str(found), cure)
-        self.found, self.cure = str(found), cure
-
-
-class Lacking(Failed):
-    """Raised by a check for what the course can do without."""
+        self.found, self.cure, self.ok = str(found), cure, ok
 
 
 @dataclass
@@ -253,7 +249,8 @@ def browser() -> str:
     """Let the browser of the browser tests show a page."""
     program = chromium()
     if program is None:
-        raise Lacking("no Chromium or Chrome on PATH", "Browser tests are skipped. To run them, install one.")
+        cure = "Browser tests are skipped. To run them, install one."
+        raise Failed("no Chromium or Chrome on PATH", cure, ok=True)
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     page = ["--dump-dom", "data:text/html,<title>shown</title>"]
     with tempfile.TemporaryDirectory(prefix="doctor-", ignore_cleanup_errors=True) as profile:
@@ -301,7 +298,7 @@ def examine(name: str) -> Line:
     try:
         return Line(name, True, CHECKS[name]())
     except Failed as failed:
-        return Line(name, isinstance(failed, Lacking), failed.found, failed.cure)
+        return Line(name, failed.ok, failed.found, failed.cure)
     except Exception as error:  # A check that breaks is a line too, and the others go on.
         return Line(name, False, f"{type(error).__name__}: {error}", "Report this line; see CONTRIBUTING.md.")
 
