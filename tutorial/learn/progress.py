@@ -1,6 +1,7 @@
 """Check a playground and remember what came of it: what `check` and `watch` share."""
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -21,7 +22,7 @@ def judge(
     everything: bool = False,
     verbose: bool = False,
     only: str = "",
-    first: list[str] | None = None,
+    first: Iterable[str] = (),
     cancel: threading.Event | None = None,
 ) -> Verdict:
     """Check a project, print what comes of it and remember it in the playground.
@@ -29,7 +30,7 @@ def judge(
     Args:
         console: Where to print.
         verbose: Show tracebacks.
-        first: As for `check`, like all others; if not given, what was not met last time.
+        first: As for `check`, like all others; before it comes what was not met last time.
 
     Raises:
         CannotCheck: Nothing could be judged.
@@ -37,8 +38,6 @@ def judge(
         OSError: The temporary copy could not be made.
     """
     state = State.read(project)
-    if first is None:
-        first = [state.stuck] if state.stuck else []
     console.print(Text(f"Checking {project} against {assignment.title} ...", "dim"), soft_wrap=True)
     own = assignment.test_file.stem
 
@@ -48,7 +47,13 @@ def judge(
             show_requirement(console, required, met)
 
     verdict = check(
-        project, assignment, first=first, everything=everything, only=only, on_state=on_state, cancel=cancel
+        project,
+        assignment,
+        first=list(filter(None, [state.stuck, *first])),
+        everything=everything,
+        only=only,
+        on_state=on_state,
+        cancel=cancel,
     )
     met = [required.module for required, its in verdict.states.items() if its == "done"]
     for module in sorted({*met} - {own}):

@@ -172,15 +172,13 @@ def check_once(
     cancel: threading.Event,
 ) -> bool:
     """Check a playground, what the saved files concern first; tell whether all is done, and not given up."""
-    stuck = State.read(project).stuck
-    first = [
+    concerned = (
         required.name
         for required in assignment.requirements
         if files & set(hints(required.module, required.name)["files"])
-    ]
-    first = [stuck, *first] if stuck else first
+    )
     try:
-        return judge(console, project, assignment, everything=everything, first=first, cancel=cancel).good
+        return judge(console, project, assignment, everything=everything, first=concerned, cancel=cancel).good
     except Cancelled:
         console.print("[dim]Given up.[/]")
     except (CannotCheck, OSError) as error:
