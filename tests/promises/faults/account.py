@@ -79,3 +79,21 @@ class Account:
             if allowed is not None and count > allowed:
                 raise Unbalanced(f"{count} {word}, where {allowed or 'none'} may be: {self}")
         return self
+
+
+def promised(value: float, limit: float, unit: str, enforce: bool) -> str:
+    """Return what was measured with what is promised beside it.
+
+    Args:
+        value: What was measured.
+        limit: What is promised at most.
+        unit: Of both.
+        enforce: Whether a broken promise is an error; a short form on a busy machine measures nothing.
+
+    Raises:
+        Unbalanced: The promise is broken.
+    """
+    text = f"{value:.3g} {unit}, where {limit:g} are promised"
+    if enforce and value > limit:
+        raise Unbalanced(text)
+    return text

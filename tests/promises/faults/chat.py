@@ -1,31 +1,34 @@
 """Clients of the chat that keep count, and clients that behave badly."""
 
 import asyncio
-import base64
+import contextlib
 import hashlib
 import json
-import os
+import re
 import socket
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import psutil
 import redis
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
+from tests.promises.faults.account import Unbalanced
 from tutorial.course.files import copy_project
 from tutorial.course.steps import find_step
+from tutorial.services.demo_data import DEMO_USERS
+from tutorial.services.processes import PATIENCE, wait_until
 from tutorial.testing.site import Server
 
 STEP = find_step("5")
 # For copy_step: the other Redis layer of channels_redis.
 PUBSUB = {"channels_redis.core.RedisChannelLayer": "channels_redis.pubsub.RedisPubSubChannelLayer"}
-# Seconds. Generous, because a test run shares its two cores with others; none of it is a promise.
-PATIENCE = 30
 
 
 def path_of(room: str) -> str:
@@ -45,23 +48,43 @@ def members(broker_url: str, room: str | None = None) -> int:
         return sum(broker.zcard(group) for group in groups)
 
 
-def join(server: Server, room: str = "room1", user: str = "alice", **options) -> connect:
-    """Open a socket to a room as a demo user, with the headers a browser would send."""
-    headers = server.site.headers(server.url, user) | options.pop("headers", {})
+def log_in(http: httpx.Client, headers: dict[str, str] | None = None, user: str = "alice") -> httpx.Response:
+    """Log in as a demo user through the form; return the answer."""
+    page = http.get("/login/", headers=headers).raise_for_status()
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
+    form = {"csrfmiddlewaretoken": token, "username": user, "password": DEMO_USERS[user]}
+    return http.post("/login/", data=form, headers=headers)
+
+
+def open_room(url: str, headers: dict[str, str], room: str = "room1", **options) -> connect:
+    """Open a socket to a room as a page of the same address would.
+
+    Args:
+        url: The address of the server.
+        headers: The Cookie, and what else a browser would send.
+        room: The room.
+        options: Those of `connect`.
+    """
     settings = {"proxy": None, "open_timeout": PATIENCE, "ping_interval": None, "close_timeout": 5}
     # With a limit, a client whose test does not listen would stop reading, and answer no ping.
     settings["max_queue"] = None
-    return connect(server.websocket_url(path_of(room)), additional_headers=headers, **(settings | options))
+    address = url.replace("http", "ws", 1) + path_of(room)
+    return connect(address, additional_headers={"Origin": url} | headers, **(settings | options))
 
 
-@asynccontextmanager
+def join(server: Server, room: str = "room1", user: str = "alice", **options) -> connect:
+    """Open a socket to a room as a demo user."""
+    return open_room(server.url, server.site.headers(server.url, user), room, **options)
+
+
+@contextlib.asynccontextmanager
 async def crowd(server: Server, count: int, room: str = "room1", **options) -> AsyncIterator[list]:
     """Open many sockets to a room, at most 50 handshakes at a time; close them at the end.
 
     Raises:
         websockets.exceptions.InvalidStatus: One of them was refused.
     """
-    async with AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         gate = asyncio.Semaphore(50)
 
         async def enter() -> ClientConnection:
@@ -78,62 +101,108 @@ async def say(socket: ClientConnection, message: str) -> None:
     await socket.send(json.dumps({"message": message}))
 
 
-async def hear(socket: ClientConnection, seconds: float = PATIENCE) -> dict:
+async def hear(socket: ClientConnection) -> dict:
     """Return the next event from the server.
 
     Raises:
         TimeoutError: There was none.
         websockets.exceptions.ConnectionClosed: The socket closed instead.
     """
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(PATIENCE):
         return json.loads(await socket.recv())
 
 
-async def collect(socket: ClientConnection, until: Callable[[list], bool], seconds: float = PATIENCE) -> list:
-    """Return the messages that a socket hears until a condition on them holds, or time is up.
+async def hear_messages(socket: ClientConnection, count: int) -> list[str]:
+    """Return the next messages that a socket hears."""
+    return [(await hear(socket))["message"] for _ in range(count)]
 
-    Args:
-        socket: The socket.
-        until: Called with what has been heard so far.
-        seconds: Seconds without anything heard after which to give up.
+
+async def exchange(sockets: list[ClientConnection], text: str) -> tuple[list, list]:
+    """Let everyone in a room say something in turn; return what was due and what arrived."""
+    due, arrived = [], []
+    for number, speaker in enumerate(sockets):
+        message = f"{text} {number}"
+        await say(speaker, message)
+        due += [(listener, message) for listener in range(len(sockets))]
+        arrived += [(listener, (await hear(each))["message"]) for listener, each in enumerate(sockets)]
+    return due, arrived
+
+
+async def converse(sockets: list[ClientConnection], count: int) -> tuple[list, list]:
+    """Let everyone in a room speak so often at the same time; return what was due and what arrived.
+
+    Each says the next message once the last one came back.
+
+    Raises:
+        Unbalanced: Somebody heard a speaker's messages out of order.
     """
-    heard: list[str] = []
-    try:
-        while not until(heard):
-            heard.append((await hear(socket, seconds))["message"])
-    except (TimeoutError, ConnectionClosed):
-        pass
-    return heard
+    total = len(sockets) * count
+
+    async def take_part(number: int, socket: ClientConnection) -> list[tuple[int, int]]:
+        heard, said = [], 0
+        with contextlib.suppress(TimeoutError, ConnectionClosed):
+            while len(heard) < total:
+                if said < count and (said == 0 or heard[-1] == (number, said - 1)):
+                    await say(socket, f"{number} {said}")
+                    said += 1
+                speaker, message = (await hear(socket))["message"].split()
+                heard.append((int(speaker), int(message)))
+        return heard
+
+    due = [
+        (listener, speaker, message)
+        for listener in range(len(sockets))
+        for speaker in range(len(sockets))
+        for message in range(count)
+    ]
+    everything = await asyncio.gather(*map(take_part, range(len(sockets)), sockets))
+    arrived = [(listener, *event) for listener, heard in enumerate(everything) for event in heard]
+    if sorted(arrived, key=lambda event: event[:2]) != sorted(arrived):
+        raise Unbalanced(f"Somebody heard a speaker out of order: {arrived}")
+    return due, arrived
 
 
-async def closed(socket: ClientConnection, seconds: float = PATIENCE) -> int:
+async def last_word(speaker: ClientConnection, sockets: list[ClientConnection]) -> list[list[str]]:
+    """Let somebody say a last word until all have heard it; return what each has heard before.
+
+    It is said again and again, because a room may lose it too.
+    """
+
+    async def listen(socket: ClientConnection) -> list[str]:
+        heard: list[str] = []
+        while "the end" not in heard:
+            heard += await hear_messages(socket, 1)
+        return heard[:-1]
+
+    listening = [asyncio.create_task(listen(socket)) for socket in sockets]
+    while not all(task.done() for task in listening):
+        await say(speaker, "the end")
+        await asyncio.wait(listening, timeout=1)
+    return [await task for task in listening]
+
+
+async def closed(socket: ClientConnection) -> int:
     """Return the code with which a socket closes, 1006 when there was no close frame.
 
     Raises:
         TimeoutError: It stayed open.
     """
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(PATIENCE):
         await socket.wait_closed()
     return socket.close_code
 
 
-async def until(
-    condition: Callable[[], object], seconds: float = PATIENCE, what: str = "the condition"
-) -> object:
-    """Return the first true answer of a function, asking again every 20 ms while others go on.
+async def until_members(broker_url: str, room: str | None, count: int) -> None:
+    """Wait until the broker counts so many sockets in a room, or in all groups together.
 
     Raises:
-        TimeoutError: It was never true.
+        TimeoutError: There were never so many.
     """
-    deadline = time.monotonic() + seconds
-    while not (answer := await asyncio.to_thread(condition)):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"Waited {seconds} s in vain for {what}.")
-        await asyncio.sleep(0.02)
-    return answer
+    what = f"{count} members in {room or 'all rooms'}"
+    await asyncio.to_thread(wait_until, lambda: members(broker_url, room) == count, 60, what)
 
 
-@contextmanager
+@contextlib.contextmanager
 def raw_socket(server: Server, room: str = "room1", user: str = "alice", receive_buffer: int | None = None):
     """Open a WebSocket by hand, which then neither reads nor answers a ping by itself.
 
@@ -144,29 +213,26 @@ def raw_socket(server: Server, room: str = "room1", user: str = "alice", receive
         receive_buffer: Bytes that the operating system keeps for it; its own choice if not given.
 
     Raises:
-        ConnectionRefusedError: The handshake was refused.
+        websockets.exceptions.InvalidHandshake: It was refused.
     """
     with socket.socket() as raw:
         if receive_buffer:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         raw.settimeout(PATIENCE)
         raw.connect(("127.0.0.1", server.port))
-        headers = {
-            "Host": f"127.0.0.1:{server.port}",
-            "Connection": "Upgrade",
-            "Upgrade": "websocket",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-            **server.site.headers(server.url, user),
-        }
-        lines = [f"GET {path_of(room)} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        raw.sendall("\r\n".join([*lines, "", ""]).encode())
-        answer = b""
-        while b"\r\n\r\n" not in answer:
+        protocol = ClientProtocol(parse_uri(server.websocket_url(path_of(room))))
+        request = protocol.connect()
+        request.headers.update(server.site.headers(server.url, user))
+        protocol.send_request(request)
+        raw.sendall(b"".join(protocol.data_to_send()))
+        while protocol.state is State.CONNECTING and not protocol.handshake_exc:
             # One byte at a time, so that nothing behind the handshake is read.
-            answer += raw.recv(1) or b"\r\n\r\n"
-        if not answer.startswith(b"HTTP/1.1 101"):
-            raise ConnectionRefusedError(answer.splitlines()[0].decode())
+            if byte := raw.recv(1):
+                protocol.receive_data(byte)
+            else:
+                protocol.receive_eof()
+        if protocol.handshake_exc:
+            raise protocol.handshake_exc
         yield raw
 
 

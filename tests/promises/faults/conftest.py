@@ -1,17 +1,8 @@
-import os
-
 import pytest
 
-from tests.promises.faults.chat import STEP
-from tutorial.services.broker import Broker
-from tutorial.testing.site import Site
-
-
-@pytest.fixture(scope="session")
-def site():
-    """The finished app with its own database and two demo users, alice and bob."""
-    with Site(STEP, os.environ["REDIS_URL"]) as site:
-        yield site
+from tests.promises.faults.mail import ALONE
+from tutorial.services.processes import PATIENCE
+from tutorial.testing.site import Worker
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +17,44 @@ def server(request, site):
     return site.shared_server(request.param)
 
 
-@pytest.fixture(scope="module")
-def mortal():
-    """The finished app on a broker of its own, `site.broker`, which tests kill and must leave running."""
-    with Broker() as broker, Site(STEP, broker.url) as site:
-        site.broker = broker
-        yield site
+@pytest.fixture
+def frail_broker(broker):
+    """The broker of the site, to be killed; it runs again when the test ends."""
+    yield broker
+    if broker.process is None:
+        broker.start()
+
+
+@pytest.fixture(scope="session")
+def session_worker(site, session_mailbox):
+    """The worker that most tests share, not started yet."""
+    env = session_mailbox.env | {"EMAIL_TIMEOUT": "1", "VISIBILITY_TIMEOUT": "600"}
+    with Worker(site, ALONE, env) as worker:
+        yield worker
+
+
+@pytest.fixture
+def worker(session_worker, publisher):
+    """The shared worker, running."""
+    if not session_worker.running:
+        session_worker.start(PATIENCE)
+    return session_worker
+
+
+@pytest.fixture
+def make_worker(session_worker, site, publisher, mailbox):
+    """Make a worker with an environment of its own, in place of the shared one; it ends with the test."""
+    session_worker.kill()
+    publisher.clear()
+    workers = []
+
+    def make_worker(**env):
+        # A mail in its hand stays there for as long as a test needs.
+        env = mailbox.env | {"EMAIL_TIMEOUT": "60", "VISIBILITY_TIMEOUT": "600"} | env
+        workers.append(Worker(site, ALONE, env))
+        return workers[-1]
+
+    yield make_worker
+    for worker in workers:
+        worker.kill()
+        worker.close()

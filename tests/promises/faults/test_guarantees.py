@@ -12,6 +12,7 @@ from celery.app.defaults import DEFAULTS
 from channels_redis.core import RedisChannelLayer
 from kombu.transport.redis import Channel
 
+from tests.promises.faults.__main__ import FIGURES
 from tutorial.course.steps import ROOT, find_step
 
 PAGE = ROOT / "docs/guarantees.md"
@@ -48,21 +49,33 @@ def proofs(page: Path, text: str) -> list[tuple[Path, str]]:
 
 PROMISES = items(part(PAGE, "What is promised"))
 GAPS = items(part(PAGE, "Known gaps"))
-PROVED = [
-    item for title in ("The socket", "The pages", "The settings") for item in items(part(CHECKLIST, title))
+PROVED = [(PAGE, promise) for promise in PROMISES] + [
+    (CHECKLIST, item)
+    for title in ("The socket", "The pages", "The settings")
+    for item in items(part(CHECKLIST, title))
 ]
 
 
-@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise[2:50])
-def test_each_promise_has_its_proof(promise):
-    """A promise is one sentence and links to a test that exists and is expected to pass."""
-    sentence = promise.splitlines()[0]
-    assert sentence.endswith(".")
-    assert ". " not in sentence
-    found = proofs(PAGE, promise)
+@pytest.mark.parametrize(("page", "item"), PROVED, ids=[item[2:50] for _, item in PROVED])
+def test_each_promise_and_each_item_of_the_checklist_has_its_proof(page, item):
+    """What is said of the app links to a test that exists and is expected to pass."""
+    found = proofs(page, item)
     assert found
     for path, name in found:
         assert known_tests(path).get(name) is False, f"{name} is not in {path.name}, or is expected to fail"
+
+
+def test_each_promise_is_one_sentence():
+    """A promise stands in one line, before its proof."""
+    for promise in PROMISES:
+        assert re.fullmatch(r"- (?!.*\. ).*\.", promise.splitlines()[0]), promise
+
+
+def test_each_figure_that_is_named_is_one_of_make_faults():
+    """A promise that a figure measures names one that `make faults` has."""
+    named = set(re.findall(r"Figure `(\w+)`", PAGE.read_text() + CHECKLIST.read_text()))
+    assert named
+    assert named <= set(FIGURES)
 
 
 def test_nothing_is_promised_beside_the_list():
@@ -78,23 +91,9 @@ def test_the_known_gaps_are_those_of_the_tests():
 
     Whoever closes a gap moves its sentence up to the promises.
     """
-    expected = {
-        (path, name)
-        for path in ROOT.glob("tests/promises/faults/test_*.py")
-        for name, gap in known_tests(path).items()
-        if gap
-    }
-    named = [proofs(PAGE, item)[0] for item in GAPS]
-    assert set(named) == expected
-    assert len(named) == len(expected)
-
-
-@pytest.mark.parametrize("item", PROVED, ids=lambda item: item[2:50])
-def test_each_item_of_the_checklist_has_its_proof(item):
-    """What the checklist says of the app links to a test that exists and is expected to pass."""
-    found = proofs(CHECKLIST, item)
-    assert found
-    assert all(known_tests(path).get(name) is False for path, name in found)
+    files = ROOT.glob("tests/promises/faults/test_*.py")
+    expected = [(path, name) for path in files for name, gap in known_tests(path).items() if gap]
+    assert sorted(proofs(PAGE, item)[0] for item in GAPS) == sorted(expected)
 
 
 @pytest.mark.parametrize("page", OURS, ids=lambda page: page.relative_to(ROOT).as_posix())

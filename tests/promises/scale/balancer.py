@@ -8,49 +8,37 @@ from tutorial.testing.site import Server
 
 
 class Balancer:
-    """Passes each connection on to the first of its servers that takes it.
+    """Passes each connection on to the first of its servers that takes it; an async context manager.
 
     Args:
         servers: The servers, of which tests may kill some.
 
     Attributes:
-        url: Where it listens, once entered as an async context manager.
+        passing: An event; while it is clear, new connections are taken and not passed on.
+        url: Where it listens, once entered.
     """
 
     def __init__(self, servers: Sequence[Server]):
         self._ports = [server.port for server in servers]
-        self._passing = asyncio.Event()
-        self._passing.set()
         self._connections: set[asyncio.Task] = set()
+        self.passing = asyncio.Event()
+        self.passing.set()
 
     def prefer(self, server: Server) -> None:
         """Pass new connections on to one server first."""
         self._ports.sort(key=lambda port: port != server.port)
 
-    def hold(self) -> None:
-        """Take new connections, and pass none of them on before `release()`."""
-        self._passing.clear()
-
-    def release(self) -> None:
-        """Pass on what was held."""
-        self._passing.set()
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(asyncio.current_task())
-        try:
-            await self._passing.wait()
-            server_reader, server_writer = await self._open()
-            await asyncio.gather(copy(reader, server_writer), copy(server_reader, writer))
-        except (OSError, asyncio.CancelledError):
-            writer.transport.abort()
-        finally:
-            self._connections.discard(asyncio.current_task())
-
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        task = asyncio.current_task()
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        await self.passing.wait()
         for port in self._ports:
             with suppress(ConnectionRefusedError):
-                return await asyncio.open_connection("127.0.0.1", port)
-        raise ConnectionRefusedError("none of the servers takes a connection")
+                server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
+                await asyncio.gather(_copy(reader, server_writer), _copy(server_reader, writer))
+                return
+        writer.transport.abort()
 
     async def __aenter__(self) -> "Balancer":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -59,18 +47,16 @@ class Balancer:
 
     async def __aexit__(self, *exc_info) -> None:
         self._server.close()
-        for connection in list(self._connections):
+        for connection in self._connections:
             connection.cancel()
-        await self._server.wait_closed()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
 
-async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Write what is read until the end, then close; a connection that was reset is closed too."""
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-    except OSError:
-        writer.transport.abort()
-    finally:
         writer.close()
+    except (OSError, asyncio.CancelledError):
+        writer.transport.abort()

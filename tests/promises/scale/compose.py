@@ -6,56 +6,45 @@ port a free one. The commands, variables and health checks are those of the file
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
 
 from tutorial.course.steps import ROOT
-from tutorial.services.broker import server_binary
+from tutorial.services.broker import answers, server_binary
 from tutorial.services.ports import free_port
-from tutorial.services.processes import Process, wait_until
+from tutorial.services.processes import PATIENCE, Process, wait_until
 
 FILE = ROOT / "docker-compose.yml"
 VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::-([^}]*))?\}")
-# Seconds that `docker compose stop` waits before it kills; the file says so for each service.
-GRACE = 10
-
-
-def resolve(value, shell: dict[str, str]):
-    """Return a part of the file with `${NAME:-default}` and `$$` replaced in every text of it.
-
-    Args:
-        value: A text, a list or a dictionary.
-        shell: The variables of the shell.
-    """
-    if isinstance(value, dict):
-        return {name: resolve(part, shell) for name, part in value.items()}
-    if isinstance(value, list):
-        return [resolve(part, shell) for part in value]
-    if isinstance(value, str):
-        return VARIABLE.sub(lambda m: (shell.get(m[1]) or m[2] or "") if m[1] else "$", value)
-    return value
 
 
 def services(**shell: str) -> dict[str, dict]:
-    """Return the services of the file as Compose reads them, with the variables of a shell."""
-    return resolve(yaml.safe_load(FILE.read_text())["services"], shell)
+    """Return the services of the file as Compose reads them.
+
+    Args:
+        shell: The variables of the shell that Compose is called in.
+    """
+
+    def replace(value):
+        """Replace `${NAME:-default}` and `$$` in every text of a part of the file."""
+        if isinstance(value, dict):
+            return {name: replace(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [replace(part) for part in value]
+        if isinstance(value, str):
+            return VARIABLE.sub(lambda m: (shell.get(m[1]) or m[2] or "") if m[1] else "$", value)
+        return value
+
+    return replace(yaml.safe_load(FILE.read_text())["services"])
 
 
-def compose() -> list[str] | None:
-    """Return Docker Compose's command line, or None. It reads files without an engine."""
-    for words in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(words[0]) and not subprocess.run([*words, "version"], capture_output=True).returncode:
-            return words
-    return None
-
-
-class Stack:
-    """The services of the file, to be started one by one.
+class Stack(ExitStack):
+    """The services of the file, to be started one by one; all end with it.
 
     Args:
         directory: Where the volumes lie.
@@ -64,83 +53,89 @@ class Stack:
     """
 
     def __init__(self, directory: Path, mail_port: int, **shell: str):
-        self._directory, self._shell = directory, shell
-        self._services = services(**shell)
-        self._processes: list[Process] = []
-        self.broker_port = free_port()
-        self._names = {
+        super().__init__()
+        self.services = services(**shell)
+        broker_port = free_port()
+        self.broker_url = f"redis://127.0.0.1:{broker_port}"
+        options = ["--port", str(broker_port), "--bind", "127.0.0.1", "--dir", str(directory)]
+        self.services["broker"]["command"] += options
+        self.words = {
             "/app": str(ROOT),
             "/data": str(directory),
-            "broker:6379": f"127.0.0.1:{self.broker_port}",
+            "broker:6379": f"127.0.0.1:{broker_port}",
+            "0.0.0.0": "127.0.0.1",  # noqa: S104
         }
-        self._mail = {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(mail_port)}
+        path = [str(Path(sys.executable).parent), str(server_binary().parent), os.environ["PATH"]]
+        self.image = {
+            "PATH": os.pathsep.join(path),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "HOME": str(directory),
+            "HOSTNAME": socket.gethostname(),
+        }
+        self.given = shell | {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(mail_port)}
 
-    def process(self, name: str, port: int | None = None) -> Process:
-        """Return a service's process, not started yet; it ends with the stack.
-
-        Args:
-            name: The service.
-            port: What stands for the container's port 8000.
-        """
-        service = self._services[name]
-        command = [self._local(word, port) for word in service["command"]]
-        if name == "broker":
-            command += ["--port", str(self.broker_port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
-        process = Process(command, self._cwd(service), self._env(service))
-        self._processes.append(process)
-        return process
+    def container(self, name: str) -> "Container":
+        """Return a service's process, not started yet."""
+        return self.enter_context(Container(self, self.services[name]))
 
     def run(self, name: str) -> int:
         """Run a service to its end, and return its exit code."""
-        process = self.process(name)
-        process.spawn()
-        wait_until(lambda: not process.running, 60, f"the end of {name}")
-        return process.stop()
+        container = self.container(name)
+        container.spawn()
+        wait_until(lambda: not container.running, PATIENCE, f"the end of {name}")
+        return container.stop()
 
-    def healthy(self, name: str, port: int | None = None) -> bool:
-        """Run a service's health check, and tell whether it is healthy."""
-        service = self._services[name]
-        kind, *words = service["healthcheck"]["test"]
-        words = [self._local(word, port) for word in words]
+    def start(self, name: str) -> "Container":
+        """Start a service, wait until its own health check is content, and return it."""
+        container = self.container(name)
+        container.spawn()
+        if name.startswith("worker"):
+            # Its check takes seconds when nobody answers.
+            container.wait_for_output(" ready.", PATIENCE)
+        wait_until(lambda: container.healthy() or not container.running, PATIENCE, f"a healthy {name}")
+        assert container.running, container.output
+        return container
+
+    def start_broker(self) -> "Container":
+        """Start the broker and what prepares the database, as Compose would before all others."""
+        broker = self.container("broker")
+        broker.spawn()
+        wait_until(lambda: answers(self.broker_url), PATIENCE, "the broker")
+        assert self.run("prepare") == 0
+        return broker
+
+
+class Container(Process):
+    """The process that stands for a service's container.
+
+    Args:
+        stack: The stack it is part of.
+        service: The service, as Compose reads it.
+
+    Attributes:
+        url: Where its port 8000 is, if it listens there.
+    """
+
+    def __init__(self, stack: Stack, service: dict):
+        port = str(free_port())
+        self.url = f"http://127.0.0.1:{port}"
+        self._words = stack.words | {"8000": port}
+        self._check = service.get("healthcheck", {}).get("test")
+        variables = {
+            name: stack.given.get(name, value) for name, value in service.get("environment", {}).items()
+        }
+        env = {name: self._local(value) for name, value in variables.items() if value is not None}
+        command = [self._local(word) for word in service["command"]]
+        super().__init__(command, Path(self._local(service.get("working_dir", "/app"))), stack.image | env)
+
+    def healthy(self) -> bool:
+        """Run its health check, and tell whether it is healthy."""
+        kind, *words = map(self._local, self._check)
         command = ["sh", "-c", *words] if kind == "CMD-SHELL" else words
-        done = subprocess.run(
-            command, cwd=self._cwd(service), env=self._env(service), capture_output=True, timeout=60
-        )
-        return done.returncode == 0
+        return subprocess.run(command, cwd=self._cwd, env=self._env, capture_output=True).returncode == 0
 
-    def _local(self, text: str, port: int | None = None) -> str:
-        for name, local in (self._names | {"0.0.0.0": "127.0.0.1", "8000": str(port)}).items():  # noqa: S104
+    def _local(self, text: str) -> str:
+        for name, local in self._words.items():
             text = text.replace(name, local)
         return text
-
-    def _cwd(self, service: dict) -> Path:
-        return Path(self._local(service.get("working_dir", "/app")))
-
-    def _env(self, service: dict) -> dict[str, str]:
-        variables = {
-            name: self._shell.get(name) if value is None else self._local(value)
-            for name, value in service.get("environment", {}).items()
-        }
-        if "EMAIL_HOST" in variables:
-            variables |= self._mail
-        image = {
-            "PATH": os.pathsep.join(
-                [str(Path(sys.executable).parent), str(server_binary().parent), os.environ["PATH"]]
-            ),
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",
-            "HOME": str(self._directory),
-            "HOSTNAME": socket.gethostname(),
-        }
-        return image | {name: value for name, value in variables.items() if value is not None}
-
-    def close(self) -> None:
-        """End every process."""
-        for process in reversed(self._processes):
-            process.close()
-
-    def __enter__(self) -> "Stack":
-        return self
-
-    def __exit__(self, *exc_info) -> None:
-        self.close()

@@ -1,7 +1,7 @@
-"""Two web processes and two workers on one broker are one site, and outlive the death of either."""
+"""Two web processes on one broker are one site, and outlive the death of either."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from urllib.parse import urlencode
 
 import pytest
@@ -9,49 +9,33 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.promises.faults.account import Account
-from tests.promises.faults.chat import hear, join, say
+from tests.promises.faults.chat import converse, crowd, hear_messages, say
 from tests.promises.scale.balancer import Balancer
-from tests.promises.scale.conftest import PATIENCE
-from tutorial.services.processes import wait_until
+from tutorial.services.processes import PATIENCE
+from tutorial.testing.site import Server
 
-CLIENTS = 5  # in each web process
-MESSAGES = 10  # from each client
 
-# Milliseconds. Generous, because a test run shares its cores with others; none of it is a promise.
-expect.set_options(timeout=30_000)
+@pytest.fixture(scope="module")
+def servers(site):
+    """Two web processes, as in production. What kills one needs `balancer`, which starts it again."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Server(site, "uvicorn")) for _ in range(2)]
+        yield [server.start(PATIENCE) for server in servers]
 
 
 async def test_a_message_reaches_everyone_in_both_processes_once_and_in_order(servers):
     """What is said in either process, everyone in the room hears exactly once and in the speaker's order."""
     async with AsyncExitStack() as stack:
-        sockets = [
-            await stack.enter_async_context(join(server, "部屋", user))
+        crowds = [
+            await stack.enter_async_context(crowd(server, count, "部屋", user=user))
             for server in servers
-            for user in ["alice", "bob", "alice", "bob", "alice"][:CLIENTS]
+            for user, count in (("alice", 3), ("bob", 2))
         ]
-
-        async def speak(speaker, socket):
-            for number in range(MESSAGES):
-                await say(socket, f"{speaker} {number}")
-
-        async def listen(socket, count):
-            return [(await hear(socket))["message"] for _ in range(count)]
-
-        await asyncio.gather(*(speak(speaker, socket) for speaker, socket in enumerate(sockets)))
-        heard = await asyncio.gather(*(listen(socket, len(sockets) * MESSAGES) for socket in sockets))
-
-        sent = [f"{speaker} {number}" for speaker in range(len(sockets)) for number in range(MESSAGES)]
-        due = [(listener, message) for listener in range(len(sockets)) for message in sent]
-        arrived = [(listener, message) for listener, messages in enumerate(heard) for message in messages]
-        Account.of(due, arrived).check()
-        for messages in heard:
-            for speaker in range(len(sockets)):
-                words = [message for message in messages if message.startswith(f"{speaker} ")]
-                assert words == [f"{speaker} {number}" for number in range(MESSAGES)]
-
+        sockets = [socket for each in crowds for socket in each]
+        Account.of(*await converse(sockets, 10)).check()
         # Nothing came twice: what everybody hears next is what is said next.
         await say(sockets[0], "last")
-        assert await asyncio.gather(*(listen(socket, 1) for socket in sockets)) == [["last"]] * len(sockets)
+        assert [await hear_messages(socket, 1) for socket in sockets] == [["last"]] * len(sockets)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -84,12 +68,12 @@ async def test_who_was_on_a_killed_web_process_goes_on_in_the_other(open_page, b
     await write(alice, "before")
     await expect(bob.get_by_role("log").locator("p")).to_have_text(["alice: before"])
 
-    balancer.hold()
+    balancer.passing.clear()
     await asyncio.to_thread(killed.kill)
     await expect(alice.get_by_role("status")).to_contain_text("Connection lost")
     await expect(bob.get_by_role("status")).to_have_text("Connected.")
     await write(alice, "meanwhile")
-    balancer.release()
+    balancer.passing.set()
     await expect(alice.get_by_role("status")).to_have_text("Connected.")
     await write(bob, "welcome back")
     await expect(alice.get_by_role("log").locator("p").last).to_have_text("bob: welcome back")
@@ -97,26 +81,3 @@ async def test_who_was_on_a_killed_web_process_goes_on_in_the_other(open_page, b
     said = ["alice: before", "alice: meanwhile", "bob: welcome back", "alice: after"]
     for page in (alice, bob):
         await expect(page.get_by_role("log").locator("p")).to_have_text(said)
-
-
-@pytest.mark.parametrize("victim", [0, 1])
-def test_no_mail_is_lost_when_a_worker_is_killed(site, workers, mailbox, publisher, victim):
-    """When either worker is killed in mid-task, the other sends all mails, also those of the killed one."""
-    mailbox.reset()
-    mailbox.stall.clear()
-    bodies = publisher.notify_many(site.user_ids["alice"], 8)
-    # Each of the four processes of the two workers has a mail in hand.
-    wait_until(lambda: len(mailbox.arrivals) >= 4, PATIENCE, "four mails in hand")
-    in_hand = set(mailbox.arrivals)
-    workers[victim].kill()
-    mailbox.stall.set()
-
-    def came_again():
-        return [body for body in in_hand if mailbox.runs(body) >= 2]
-
-    wait_until(lambda: len(came_again()) >= 2, PATIENCE, "the killed worker's two mails from the other")
-    publisher.wait_until_idle()
-    account = mailbox.account(bodies)
-    account.check()
-    assert account.delivered == 8
-    workers[victim].start(PATIENCE)

@@ -1,9 +1,8 @@
-"""What the Celery fault tests share: a mail server that misbehaves, a sender of tasks, and the account."""
+"""A mail server that misbehaves, a sender of notices that keeps count, and somebody who publishes posts."""
 
 import asyncio
+import json
 import time
-from collections import Counter
-from collections.abc import Iterable
 from email import message_from_bytes, policy
 from uuid import uuid4
 
@@ -13,24 +12,16 @@ import redis
 from celery import Celery
 
 from tests.promises.faults.account import Account
-from tutorial.course.steps import ROOT
 from tutorial.services.processes import wait_until
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Server, Worker
 
-STEP = ROOT / "step05_celery"
-TASK = "blog.tasks.send_notification_email"
 # A worker alone need not look for others, which saves a second at its start.
 ALONE = ("--without-mingle", "--without-gossip")
-# Seconds. Of the worker that most tests share; the step's own values are 120 and 10.
-VISIBILITY_TIMEOUT = 8
-EMAIL_TIMEOUT = 1
-# What is promised: a killed worker's task runs again within VISIBILITY_TIMEOUT and this many seconds.
-REDELIVERY_MARGIN = 5
 
 
 class Mailbox(MailServer):
-    """A mail server that can also be slow, late, deadly, or gone in mid-conversation.
+    """A mail server that can also be late, deadly, slow beyond all patience, or gone in mid-conversation.
 
     Attributes:
         arrivals: The bodies of the mails that were brought, taken or not, oldest first.
@@ -47,91 +38,90 @@ class Mailbox(MailServer):
 
     def reset(self) -> None:
         """Be willing again, and forget every mail."""
-        self.refusal = self.recipient_refusal = None
         self.before = self.after = 0.0
         self.hang_up = self.drip = False
         self.deadly_to: Worker | None = None
         self.stall.set()
-        self.attempts = 0
         self.messages, self.arrivals = [], []
 
     def runs(self, body: str) -> int:
         """Return how often a mail was brought, taken or not."""
         return self.arrivals.count(body)
 
-    def copies(self, body: str) -> int:
-        """Return how often a mail was taken."""
-        return Counter(self._bodies())[body]
+    def wait_for_run(self, body: str, number: int) -> None:
+        """Wait until a mail is brought for the given time.
 
-    def account(self, sent: Iterable[str], refused: int = 0) -> Account:
-        """Return what became of mails.
-
-        Args:
-            sent: Their bodies, each used once.
-            refused: How many of them the sender was told of, or the log names, as not delivered.
+        Raises:
+            TimeoutError: It was brought less often.
         """
-        copies = Counter(self._bodies())
-        counts = [copies[body] for body in sent]
-        delivered = sum(1 for count in counts if count)
-        return Account(
-            sent=len(counts),
-            delivered=delivered,
-            refused=refused,
-            doubled=sum(counts) - delivered,
-            lost=len(counts) - delivered - refused,
-            # A task runs at least once, so its mail may go out more than once.
-            allowed_doubled=None,
-        )
+        wait_until(lambda: self.runs(body) >= number, 60, f"run {number} of the task")
+
+    def wait_for_arrivals(self, count: int) -> list[str]:
+        """Wait until so many mails were brought, taken or not; return their bodies.
+
+        Raises:
+            TimeoutError: There were fewer.
+        """
+        wait_until(lambda: len(self.arrivals) >= count, 60, f"{count} mails in hand")
+        return list(self.arrivals)
+
+    def taken(self) -> list[str]:
+        """Return the bodies of the mails that were taken, oldest first."""
+        return [message.get_content().strip() for message in self.messages]
 
     async def handle_DATA(self, server, session, envelope) -> str:
         """Do to a mail what the attributes say. Called by aiosmtpd, whose name for it this is."""
-        self.arrivals.append(body_of(envelope.content))
+        message = message_from_bytes(envelope.content, policy=policy.default)
+        self.arrivals.append(message.get_content().strip())
         if self.deadly_to:
             kill_child(self.deadly_to, session.peer[1])
             return "421 nobody is there to hear it"
-        if self.hang_up:
-            server.transport.abort()
-            return "421 nobody is there to hear it"
+        hang_up = self.hang_up or self.drip
         while self.drip:
             server.transport.write(b"2")
             await asyncio.sleep(0.2)
-            if not self.drip:
-                server.transport.abort()
-                return "421 nobody is there to hear it"
+        if hang_up:
+            server.transport.abort()
+            return "421 nobody is there to hear it"
         await asyncio.sleep(self.before)
         answer = await super().handle_DATA(server, session, envelope)
         await asyncio.sleep(self.after)
         return answer
 
-    def _bodies(self) -> list[str]:
-        return [message.get_content().strip() for message in self.messages]
-
 
 class Publisher:
-    """Puts notices into a broker as the step does, from this process and without Django.
+    """Puts notices into a broker as the step does, without Django, and keeps account of them.
 
     Args:
         url: The broker's address.
+        mailbox: Where their mails should arrive.
+        user_id: Whom they are for.
+
+    Attributes:
+        sent: The bodies of the notices.
     """
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, mailbox: Mailbox, user_id: int):
         self.app = Celery(broker=url, set_as_current=False)
         self.broker = redis.Redis.from_url(url)
+        self.mailbox, self.user_id = mailbox, user_id
+        self.sent: list[str] = []
 
-    def notify(self, user_id: int, body: str | None = None, **options) -> tuple[str, str]:
-        """Queue a notice; return its body, one of a kind if not given, and the task's id.
+    def notify(self, *arguments: object, **options) -> str:
+        """Queue a notice; return its body, which is also the task's id and one of a kind.
 
         Args:
-            user_id: Whom it is for.
-            body: Its text.
+            arguments: What the task gets after the user's id and the body, though it takes no more.
             options: Those of `Celery.send_task`.
         """
-        body = body or uuid4().hex
-        return body, self.app.send_task(TASK, args=[user_id, body], **options).id
+        self.sent.append(body := uuid4().hex)
+        task, words = "blog.tasks.send_notification_email", [self.user_id, body, *arguments]
+        self.app.send_task(task, args=words, task_id=body, **options)
+        return body
 
-    def notify_many(self, user_id: int, count: int) -> list[str]:
+    def notify_many(self, count: int) -> list[str]:
         """Queue notices and return their bodies."""
-        return [self.notify(user_id)[0] for _ in range(count)]
+        return [self.notify() for _ in range(count)]
 
     def waiting(self) -> int:
         """Return how many tasks wait in the queue."""
@@ -146,13 +136,16 @@ class Publisher:
         with self.broker.pipeline() as look:
             return sum(look.llen("celery").hlen("unacked").execute()) == 0
 
-    def wait_until_idle(self, timeout: float = 60) -> None:
+    def vanished(self) -> set[str]:
+        """Return the bodies of the notices of which there is neither a mail nor a task in the broker."""
+        tasks = [json.loads(task) for task in self.broker.lrange("celery", 0, -1)]
+        tasks += [json.loads(held)[0] for held in self.broker.hvals("unacked")]
+        return set(self.sent) - set(self.mailbox.taken()) - {task["headers"]["id"] for task in tasks}
+
+    def wait_until_idle(self) -> None:
         """Wait until the broker holds no task, ten times in a row.
 
         Once is not enough: a worker takes a task first and notes it down a moment later.
-
-        Args:
-            timeout: Seconds to wait.
 
         Raises:
             TimeoutError: It still holds one.
@@ -164,7 +157,35 @@ class Publisher:
             looks = looks + 1 if self.idle() else 0
             return looks == 10
 
-        wait_until(idle_again, timeout, "an empty broker")
+        wait_until(idle_again, 60, "an empty broker")
+
+    def account(self, refused: int = 0, doubled: int | None = 0, lost: int = 0) -> Account:
+        """Return what has become of the notices so far.
+
+        Args:
+            refused: How many of them the log names as not delivered.
+            doubled: The highest number that may be doubled; None for any.
+            lost: The highest number that may be lost.
+
+        Raises:
+            Unbalanced: A mail was taken that is none of them.
+        """
+        return Account.of(
+            self.sent, self.mailbox.taken(), refused, allowed_doubled=doubled, allowed_lost=lost
+        )
+
+    def settle(self, refused: int = 0, doubled: int | None = 0, lost: int = 0) -> Account:
+        """Wait until each notice is taken or refused and the broker holds none; return the account, checked.
+
+        The arguments are those of `account`.
+
+        Raises:
+            TimeoutError: A notice was not taken, or the broker still holds one.
+            Unbalanced: The account is not right.
+        """
+        wait_until(lambda: self.account().lost <= refused + lost, 60, "the mails")
+        self.wait_until_idle()
+        return self.account(refused, doubled, lost).check()
 
     def clear(self) -> None:
         """Forget every task."""
@@ -177,16 +198,25 @@ class Publisher:
 
 
 class Author:
-    """Somebody logged in who publishes posts over HTTP, as a browser would.
+    """Alice, who is logged in and publishes posts over HTTP as a browser would.
 
     Args:
         server: A running server of the step.
-        user: A demo user.
+
+    Attributes:
+        notice: The body of the mail about each of them.
+        warning: What the page says when the notice may not have been queued.
     """
 
-    def __init__(self, server: Server, user: str = "alice"):
-        cookies = {"sessionid": server.site.sessions[user]}
-        self._client = httpx.Client(base_url=server.url, cookies=cookies, timeout=60, trust_env=False)
+    notice = "記事が公開されました"
+    warning = "Published, but the notice may not have been queued: the broker does not answer."
+
+    def __init__(self, server: Server):
+        cookies = {"sessionid": server.site.sessions["alice"]}
+        self._client = httpx.Client(base_url=server.url, cookies=cookies, timeout=120, trust_env=False)
+        # The first post opens every connection and loads every module.
+        self.publish("最初の記事")
+        self.posts()
 
     def publish(self, title: str) -> tuple[float, httpx.Response]:
         """Publish a post; return the seconds until the answer, and the answer, which may be a redirect."""
@@ -206,19 +236,8 @@ class Author:
         self._client.close()
 
 
-def body_of(content: bytes) -> str:
-    """Return the text of a mail as it came over the wire."""
-    return message_from_bytes(content, policy=policy.default).get_content().strip()
-
-
 def kill_child(worker: Worker, port: int) -> None:
     """Kill the process of a worker's pool that talks from a port of 127.0.0.1."""
     for child in psutil.Process(worker.pid).children():
         if any(connection.laddr.port == port for connection in child.net_connections()):
             child.kill()
-
-
-def check(account: Account, expected: Account) -> None:
-    """Fail unless an account is as expected and nothing in it is lost."""
-    assert str(account) == str(expected), f"{account}; expected: {expected}"
-    account.check()
