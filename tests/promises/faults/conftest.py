@@ -21,7 +21,7 @@ def server(request, site):
 def frail_broker(broker):
     """The broker of the site, to be killed; it runs again when the test ends."""
     yield broker
-    if broker.process is None:
+    if not broker.running:
         broker.start()
 
 

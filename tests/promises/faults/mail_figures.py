@@ -126,7 +126,7 @@ def broker_hangs(full: bool) -> Account:
     ):
         worker.start(PATIENCE)
         mailbox = publisher.mailbox
-        process = psutil.Process(broker.process.pid)
+        process = psutil.Process(broker.pid)
         for number in range(3 if full else 1):
             author.publish("a connection to the broker that works")
             author.posts()
