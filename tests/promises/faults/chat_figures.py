@@ -290,7 +290,7 @@ def idle(full: bool) -> Account:
             if full:
                 await asyncio.sleep(60)
             else:
-                enough = waits() + 3 * len(servers)
+                enough = waits() + 2 * len(servers)
                 what = "two rounds of waiting"
                 await asyncio.to_thread(wait_until, lambda: waits() >= enough, PATIENCE, what)
             for room, server in zip(rooms, servers, strict=True):
