@@ -7,10 +7,10 @@ import os
 import sys
 import time
 
+# Before the wait: by its end, the environment may have been removed.
+from tutorial.services.processes import end_family
+
 if __name__ == "__main__":
     while os.getppid() == int(sys.argv[1]):
         time.sleep(0.1)
-
-    from tutorial.services.processes import end_family
-
     end_family(sys.argv[2])

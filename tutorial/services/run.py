@@ -129,14 +129,12 @@ def announce_when_ready(
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host  # noqa: S104
     probe = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     url = f"http://{f'[{probe}]' if ':' in probe else probe}:{port}/"
-    for _ in range(300):
+    while True:
         try:
             httpx.get(url, timeout=5, trust_env=False)
             break
         except httpx.TransportError:
             time.sleep(0.1)
-    else:
-        return
     lines = [f"{step.name} is ready:  http://{shown}:{port}/"]
     if host == "0.0.0.0":  # noqa: S104
         lines += [f"from the network:  http://{address}:{port}/" for address in lan_addresses()]

@@ -36,6 +36,7 @@ def benchmarks(files, *words):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
         capture_output=True,
         text=True,
+        timeout=900,  # which only a hang reaches
     )
 
 
