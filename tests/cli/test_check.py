@@ -1,7 +1,6 @@
 """`tutorial check`: the finished step passes, what is missing is named, and no code of a learner can hurt."""
 
 import re
-import shutil
 import sys
 import threading
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import contents, replace
 from tutorial.course.assignment import exercise_assignment, step_assignment
+from tutorial.course.files import write_files
 from tutorial.course.steps import ROOT, all_steps, find_step, number
 from tutorial.learn import check as checking
 from tutorial.learn.check import Cancelled, check
@@ -78,8 +78,7 @@ def test_an_exercise_is_done_with_its_solution(project):
     """With the solution's files an exercise is done, and what its step could do is met, too."""
     exercise = exercise_assignment("echo")
     mine = project(3)
-    for name, path in exercise.solution.items():
-        shutil.copy(path, mine / name)
+    write_files(exercise.solution, mine)
     verdict = check(mine, exercise)
     assert verdict.good, verdict.problems
     assert any(required.module == "test_step03_routing" for required in verdict.required)

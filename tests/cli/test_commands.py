@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.conftest import contents, replace
 from tutorial.course.assignment import all_exercises, exercise_assignment, step_assignment
+from tutorial.course.files import write_files
 from tutorial.course.steps import ROOT, all_steps, find_step, number
 from tutorial.learn.playground import STATE, State, start
 from tutorial.services.processes import Process, end_tree, wait_until
@@ -171,9 +172,7 @@ def test_watch_checks_each_save_and_goes_on_to_the_next_step(tmp_path):
     """A save is checked at once; when all is done the next step begins, with the learner's code as it is."""
     mine = tmp_path / "mine"
     start(step_assignment("1"), mine)
-    for name, path in step_assignment("1").solution.items():
-        (mine / name).parent.mkdir(parents=True, exist_ok=True)
-        (mine / name).write_bytes(path.read_bytes())
+    write_files(step_assignment("1").solution, mine)
     (mine / "config/urls.py").write_text("urlpatterns = [\n")
     env = os.environ | {"COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
     with Process([sys.executable, "-m", "tutorial", "watch", str(mine)], tmp_path, env) as watching:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tutorial.course.compose import compose
 from tutorial.course.files import project_files
 from tutorial.course.front_matter import front_matter
 from tutorial.course.steps import ROOT, UnknownStep, all_steps, find_step, number
@@ -98,14 +99,12 @@ class Assignment:
         return [f"tests/{name}.py" for name in modules], " or ".join([self.test_file.stem, *chosen])
 
     @cached_property
-    def solution(self) -> dict[str, Path]:
+    def solution(self) -> dict[str, bytes]:
         """The files of the finished project by their path in it, without lesson and tests."""
-        found = project_files(self.step)
-        if self.exercise:
-            found |= project_files(self.exercise / "solution")
+        found = compose(self.step, self.exercise / "solution" if self.exercise else None)
         return {
-            name: path
-            for name, path in found.items()
+            name: content
+            for name, content in found.items()
             if not name.startswith("tests/") and name not in ("README.md", "pytest.ini")
         }
 

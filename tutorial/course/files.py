@@ -3,6 +3,7 @@
 import fnmatch
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 # What a project that has been run leaves behind, and what is too heavy to be part of one.
@@ -27,6 +28,14 @@ def project_files(directory: Path) -> dict[str, Path]:
         if path.is_file() and not left_behind:
             found["/".join(parts)] = path
     return found
+
+
+def write_files(files: Mapping[str, bytes], directory: Path) -> None:
+    """Write files into a directory by their path in it, over what is there."""
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def copy_project(project: Path, target: Path, *leave_out: str, largest: float = math.inf) -> Path:

@@ -80,10 +80,10 @@ def symptom(*texts: str) -> dict[str, str] | None:
     return next((one for one in known if any(re.search(one["text"], text) for text in texts if text)), None)
 
 
-def differs(mine: Path, finished: Path) -> bool:
+def differs(mine: Path, finished: bytes) -> bool:
     """Tell whether a learner's file does something else than the solution's; comments and layout aside."""
     try:
-        ours, theirs = mine.read_text(encoding="utf-8"), finished.read_text(encoding="utf-8")
+        ours, theirs = mine.read_text(encoding="utf-8"), finished.decode()
     except (OSError, UnicodeDecodeError):
         return True
     if mine.suffix == ".py":

@@ -273,7 +273,7 @@ def take(assignment: Assignment, name: str, directory: Path) -> Path | None:
     mine.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=mine.parent, prefix=f".{mine.name}-", delete=False) as new:
         try:
-            new.write(assignment.solution[name].read_bytes())
+            new.write(assignment.solution[name])
             new.flush()
             if mine.exists():
                 aside = dated(mine)

@@ -168,12 +168,12 @@ def show_comparison(console: Console, assignment: Assignment, project: Path, onl
         only: The path of one file, or an empty text for all.
     """
     count = 0
-    for name, path in assignment.solution.items():
+    for name, content in assignment.solution.items():
         if only and name != only:
             continue
         mine = project / name
         left = mine.read_text(errors="replace").splitlines() if mine.is_file() else []
-        right = path.read_text(encoding="utf-8").splitlines()
+        right = content.decode().splitlines()
         if left == right:
             continue
         count += 1

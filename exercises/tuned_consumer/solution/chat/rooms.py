@@ -83,6 +83,7 @@ class RoomMember(AsyncWebsocketConsumer):
 
     async def enter(self, group):
         """Enter a room and open the socket. What the room says before it is open waits."""
+        self.channel_layer = get_channel_layer()  # to send to; the room receives
         self.unsent, self.sending = deque(), asyncio.Future()
         self.room = self.rooms.setdefault(group, Room(group))
         await self.room.enter(self)

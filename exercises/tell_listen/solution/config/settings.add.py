@@ -1,0 +1,2 @@
+# Commands are looked for in apps.
+INSTALLED_APPS.append("config")
