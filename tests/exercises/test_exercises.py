@@ -12,11 +12,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tutorial.course.front_matter import front_matter
+from tutorial.course.assignment import all_exercises
+from tutorial.course.files import copy_project, write_files
 from tutorial.course.steps import ROOT, find_step
+from tutorial.services.processes import patience
 
-EXERCISES = sorted(path.parent for path in (ROOT / "exercises").glob("*/README.md"))
-LIMIT = 300  # seconds for one run of pytest; the machine may be busy
+LIMIT = 300  # seconds for one run of pytest, more on a busy machine
 
 
 @dataclass
@@ -28,14 +29,12 @@ class Run:
     outcomes: list[tuple[str, str]]
 
 
-def lay_out(exercise: Path, directory: Path, solved: bool) -> Path:
+def lay_out(exercise, directory: Path, solved: bool) -> Path:
     """Copy the exercise's step, lay its test over it and, if wanted, its solution."""
-    copy = directory / f"{exercise.name}-{'solved' if solved else 'unsolved'}"
-    ignored = shutil.ignore_patterns("__pycache__", "db.sqlite3*", ".pytest_cache")
-    shutil.copytree(find_step(front_matter(exercise / "README.md")["step"]), copy, ignore=ignored)
-    shutil.copy(exercise / f"test_{exercise.name}.py", copy / "tests")
+    copy = copy_project(exercise.step, directory / f"{exercise.name}-{'solved' if solved else 'unsolved'}")
+    shutil.copy(exercise.test_file, copy / "tests")
     if solved:
-        shutil.copytree(exercise / "solution", copy, ignore=ignored, dirs_exist_ok=True)
+        write_files(exercise.solution, copy)
     return copy
 
 
@@ -55,7 +54,7 @@ def run_pytest(copy: Path, *arguments: str) -> Run:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=LIMIT,
+        timeout=patience(LIMIT),
     )
     outcomes = []
     for case in ElementTree.parse(report).iter("testcase") if report.exists() else []:  # noqa: S314 - our own
@@ -63,20 +62,6 @@ def run_pytest(copy: Path, *arguments: str) -> Run:
             if outcome.tag in ("failure", "error", "skipped"):
                 outcomes.append((outcome.tag, outcome.get("message", "")))
     return Run(done.returncode, done.stdout + done.stderr, outcomes)
-
-
-def selection(exercise: Path) -> tuple[str, ...]:
-    """Return the words that select the exercise's test and what it concerns of the steps' tests.
-
-    The README's front matter names these as `concerns`: modules, and an expression that selects their tests.
-    """
-    concerned = front_matter(exercise / "README.md").get("concerns", {})
-    files = [f"tests/{name}.py" for name in (f"test_{exercise.name}", *concerned)]
-    chosen = [
-        f"test_{exercise.name}",
-        *(f"({name} and ({only}))" if only else name for name, only in concerned.items()),
-    ]
-    return (*files, "-k", " or ".join(chosen), "-s")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +81,8 @@ def runs(request, tmp_path_factory):
             chosen, key=lambda run: (run[0].name != "recovery", not run[1], run[0].name)
         ):
             copy = lay_out(exercise, directory, solved)
-            words = selection(exercise) if solved else (f"tests/test_{exercise.name}.py", "-x")
+            files, expression = exercise.selection()
+            words = [*files, "-k", expression, "-s"] if solved else [files[0], "-x"]
             started[exercise, solved] = lanes.submit(run_pytest, copy, *words)
         yield started
 
@@ -107,7 +93,7 @@ def skip_what_was_skipped(run: Run) -> None:
         pytest.skip(run.outcomes[0][1])
 
 
-each = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+each = pytest.mark.parametrize("exercise", all_exercises(), ids=lambda exercise: exercise.name)
 
 
 @each
@@ -135,29 +121,12 @@ def test_it_passes_solved(runs, exercise):
 @each
 def test_its_readme_has_what_the_command_needs(exercise):
     """The README says on which step the exercise builds and how long it takes, and has graded hints."""
-    text = (exercise / "README.md").read_text()
-    front = front_matter(exercise / "README.md")
-    assert find_step(front["step"]).name == front["step"]
-    assert 5 <= front["minutes"] <= 120
-    assert all((find_step(front["step"]) / f"tests/{name}.py").exists() for name in front.get("concerns", {}))
+    text, about = exercise.readme.read_text(), exercise.about
+    assert find_step(about["step"]).name == about["step"]
+    assert 5 <= about["minutes"] <= 120
+    assert all((exercise.step / f"tests/{name}.py").exists() for name in about.get("concerns", {}))
     assert text.count("<details>") == text.count("</details>") >= 2
     for heading in ("## Task", "## Why", "## At the end", "## Hints", "## What the solution costs"):
         assert f"\n{heading}\n" in text, heading
-    row = f"| [{exercise.name}]({exercise.name}/README.md) | {front['step']} | {front['minutes']} |"
+    row = f"| [{exercise.name}]({exercise.name}/README.md) | {about['step']} | {about['minutes']} |"
     assert row in (ROOT / "exercises/README.md").read_text()
-
-
-@each
-def test_its_solution_is_readable(exercise):
-    """A solution has files of a screen or two, unlike the step's, and its settings only add to them."""
-    step = find_step(front_matter(exercise / "README.md")["step"])
-    for path in (
-        path for path in (exercise / "solution").rglob("*") if path.suffix in (".py", ".js", ".html")
-    ):
-        text = path.read_text()
-        of_the_step = step / path.relative_to(exercise / "solution")
-        assert len(text.splitlines()) <= 190, path
-        if of_the_step.exists():
-            assert text != of_the_step.read_text(), path
-            if path.name == "settings.py":
-                assert text.startswith(of_the_step.read_text()), path

@@ -3,12 +3,12 @@
 A solution has three kinds of files:
 
 - `blog/once.py` is a file of its own, or takes the place of the step's file;
-- `config/settings.add.py` goes to the end of `config/settings.py`, after a blank line (a definition after two);
+- `config/settings.add.py` goes to the end of `config/settings.py`, one blank line below, a definition two;
 - `chat/consumers.py.patch` is a unified diff of `chat/consumers.py`.
 
 A hunk of a patch belongs where its old lines are, and they must be there exactly once. Its line numbers are
-ignored: a fix in the step moves lines, and of two equal places the nearer one may be the wrong one. No library
-does that: patch-ng and whatthepatch go by the numbers, and git may not be installed.
+ignored: a fix in the step moves lines, and of two equal places the nearer one may be the wrong one.
+No library does that: patch-ng and whatthepatch go by the numbers, and git may not be installed.
 """
 
 from pathlib import Path, PurePosixPath
