@@ -1,5 +1,6 @@
 """The site: `make docs` builds it, without a request to any other host when it is opened."""
 
+import difflib
 import posixpath
 import re
 import sys
@@ -9,6 +10,9 @@ import yaml
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
+from tutorial.course.assignment import exercise_assignment
+from tutorial.course.compose import target_of
+from tutorial.course.files import project_files
 from tutorial.course.front_matter import FRONT_MATTER, front_matter
 
 DOCS = Path(__file__).parent
@@ -17,6 +21,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 from timetable import day  # noqa: E402 - from _ext
 
 LESSONS = sorted(DOCS.parent.glob("step0*/README.md"))
+LEXERS = {".py": "python", ".js": "javascript", ".html": "html+django", ".css": "css"}
 LINK = re.compile(r"(!?)\[([^]]+)\]\(([^)#\s]+)(#[^)\s]+)?\)")
 
 project = "Real-time Django"
@@ -107,6 +112,33 @@ def adapt_page(app, docname, source) -> None:
         line = f"For [{about['step']}](../../{about['step']}/README.md), {about['minutes']} minutes."
         source[0] = re.sub(r"^(# .*\n)", rf"\1\n{line}\n", source[0], count=1, flags=re.MULTILINE)
     source[0] = adapt_links(source[0], posixpath.dirname(place))
+    if re.fullmatch(r"exercises/\w+/README", docname):
+        source[0] += solution_part(app.env, docname.split("/")[1])
+
+
+def solution_part(env, name: str) -> str:
+    """Return the part of an exercise's page that shows the files of its solution, with what is new marked."""
+    assignment = exercise_assignment(name)
+    text = "\n## The solution\n\nEach file as a whole. The lines that the step does not have are marked.\n"
+    for added, path in project_files(assignment.exercise / "solution").items():
+        of_the_step = assignment.step / target_of(added)
+        env.note_dependency(str(path))
+        new = assignment.solution[target_of(added)].decode()
+        if not new:
+            continue
+        options = ""
+        if of_the_step.exists():
+            env.note_dependency(str(of_the_step))
+            changes = difflib.SequenceMatcher(None, of_the_step.read_text().splitlines(), new.splitlines())
+            spans = [
+                f"{j1 + 1}-{j2}" for _, _, _, j1, j2 in changes.get_opcodes() if _ != "equal" and j2 > j1
+            ]
+            options = f":emphasize-lines: {','.join(spans)}\n"
+        lexer = LEXERS[path.with_name(posixpath.basename(target_of(added))).suffix]
+        text += (
+            f"\n::::{{dropdown}} {target_of(added)}\n````{{code-block}} {lexer}\n{options}\n{new}````\n::::\n"
+        )
+    return text
 
 
 class Plan(SphinxDirective):
