@@ -22,14 +22,18 @@ from tutorial.services.processes import patience
 LIMIT = 600  # seconds for one run of pytest, more on a busy machine
 # On the bare step, a test file is left at its first failure.
 LEAVE_AT_FAILURE = """
+import pytest
+
 failed = set()
 
 def pytest_runtest_logreport(report):
     if report.failed:
         failed.add(report.nodeid.split("::")[0])
 
-def pytest_runtest_protocol(item):
-    return item.nodeid.split("::")[0] in failed or None
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    if item.nodeid.split("::")[0] in failed:
+        pytest.skip("a test before it has failed")
 """
 
 
