@@ -6,7 +6,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-PATIENCE = 20  # seconds; the machine may be busy
+from tutorial.services.processes import patience
+
+PATIENCE = 20  # seconds, more on a busy machine
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ async def open_echo(server, site):
 async def hear(socket):
     """Return the next frame, or fail."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience(PATIENCE)):
             return await socket.recv()
     except (TimeoutError, ConnectionClosed) as error:
         pytest.fail(f"Nothing came back: {error!r}")

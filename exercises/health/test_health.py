@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from tutorial.services.broker import Broker
+from tutorial.services.processes import patience
 
 HEALTHY = {"status": "ok", "broker": "ok"}
 UNHEALTHY = {"status": "unavailable", "broker": "no answer"}
@@ -59,7 +60,7 @@ def test_without_a_broker_it_answers_503_in_time(client, use_broker, request, po
     use_broker(request.getfixturevalue(port))
     start = time.monotonic()
     response = client.get("/healthz")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < patience(4)
     assert response.status_code == 503
     assert response.json() == UNHEALTHY
 
@@ -94,6 +95,6 @@ def test_the_other_pages_stay_protected(client, host, status):
 def test_a_real_server_answers(site):
     """The same under daphne, ten times over, HEAD included."""
     url = f"{site.shared_server('daphne').url}/healthz"
-    with httpx.Client(trust_env=False, timeout=10) as probe:
+    with httpx.Client(trust_env=False, timeout=60) as probe:
         assert [probe.get(url).json() for _ in range(10)] == [HEALTHY] * 10
         assert probe.head(url).status_code == 200

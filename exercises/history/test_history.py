@@ -10,8 +10,10 @@ from playwright.async_api import expect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tutorial.services.processes import patience
+
 KEPT = 50  # messages
-PATIENCE = 20  # seconds; the machine may be busy
+PATIENCE = 20  # seconds, more on a busy machine
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def socket(site, web, room):
 async def hear(socket):
     """Return the next frame, or fail."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience(PATIENCE)):
             return json.loads(await socket.recv())
     except (TimeoutError, ConnectionClosed) as error:
         pytest.fail(f"The server sent nothing: {error!r}")

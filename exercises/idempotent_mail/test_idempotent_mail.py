@@ -44,7 +44,7 @@ def mail_server():
 @pytest.fixture(scope="module")
 def workers(site, mail_server):
     """Two real workers. What they have not finished after 2 s is delivered again, to either."""
-    env = mail_server.env | {"EMAIL_TIMEOUT": "20", "VISIBILITY_TIMEOUT": "2"}
+    env = mail_server.env | {"EMAIL_TIMEOUT": "600", "VISIBILITY_TIMEOUT": "2"}
     names = [("--without-mingle", "-n", f"worker{number}@%h") for number in (1, 2)]
     workers = [site.worker(env=env, arguments=name) for name in names]
     yield workers
@@ -64,12 +64,13 @@ def mail(workers, mail_server):
 
 @pytest.fixture
 def settled(site, workers):
-    """Wait until the workers have nothing left to do, so that no second mail can follow."""
+    """Wait until the tasks are done and nothing is left to do, so that no second mail can follow."""
 
     def settled(*task_ids):
         def quiet():
             outputs = "".join(worker.output for worker in workers)
-            return all(outputs.count(f"[{task}] received") > 0 for task in task_ids) and nothing_left(site)
+            done = all(outputs.count(f"[{task}] succeeded") >= task_ids.count(task) for task in task_ids)
+            return done and nothing_left(site)
 
         wait_until(quiet, 30, "the workers to come to rest")
 

@@ -13,6 +13,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from chat.consumers import ChatConsumer
+from tutorial.services.processes import patience
+
+PATIENCE = 15  # seconds, more on a busy machine
 
 
 class Browser:
@@ -40,7 +43,7 @@ async def connect(username="alice"):
     socket.scope["url_route"] = {"kwargs": {"room_name": "lobby"}}
     socket.scope["user"] = User(username=username)
     socket.browser = browser
-    assert (await socket.connect(timeout=10))[0]
+    assert (await socket.connect(timeout=patience(PATIENCE)))[0]
     return socket
 
 
@@ -51,7 +54,7 @@ async def visitor(username="alice"):
     try:
         yield socket
     finally:
-        await socket.disconnect(timeout=10)
+        await socket.disconnect(timeout=patience(PATIENCE))
 
 
 def memberships():
@@ -72,7 +75,7 @@ async def test_japanese_goes_over_the_wire_as_itself():
     """こんにちは! is sent as こんにちは!, and not as \\u3053\\u3093… in twice the bytes."""
     async with visitor() as alice:
         await alice.send_json_to({"message": "こんにちは!"})
-        frame = await alice.receive_from(timeout=10)
+        frame = await alice.receive_from(timeout=patience(PATIENCE))
     assert "こんにちは!" in frame
     assert json.loads(frame) == {"message": "こんにちは!", "username": "alice"}
 
@@ -85,8 +88,8 @@ async def test_a_frame_that_is_no_json_is_answered(frame):
     async with visitor() as alice:
         await alice.send_input({"type": "websocket.receive", **frame})
         await alice.send_json_to({"message": "still here"})
-        assert list(await alice.receive_json_from(timeout=10)) == ["error"]
-        assert (await alice.receive_json_from(timeout=10))["message"] == "still here"
+        assert list(await alice.receive_json_from(timeout=patience(PATIENCE))) == ["error"]
+        assert (await alice.receive_json_from(timeout=patience(PATIENCE)))["message"] == "still here"
 
 
 async def test_a_browser_that_has_just_gone_leaves_the_group():
@@ -96,16 +99,18 @@ async def test_a_browser_that_has_just_gone_leaves_the_group():
         bob = await connect("bob")
         bob.browser.gone = True
         await alice.send_json_to({"message": "hello"})
-        await alice.receive_json_from(timeout=10)
-        async with asyncio.timeout(10):
+        await alice.receive_json_from(timeout=patience(PATIENCE))
+        async with asyncio.timeout(patience(PATIENCE)):
             await bob.browser.missed.wait()
         bob.browser.gone = False
         await alice.send_json_to({"message": "are you there?"})
         heard = asyncio.create_task(bob.output_queue.get())
-        await asyncio.wait([heard, bob.future], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            [heard, bob.future], timeout=patience(PATIENCE), return_when=asyncio.FIRST_COMPLETED
+        )
         heard.cancel()
         assert not bob.future.done(), f"The consumer has ended: {bob.future.exception()!r}"
-        await bob.disconnect(timeout=10)
+        await bob.disconnect(timeout=patience(PATIENCE))
         assert memberships() == before + 1
 
 
@@ -118,6 +123,6 @@ async def test_a_mistake_of_ours_is_not_blamed_on_the_browser(monkeypatch):
 
     monkeypatch.setattr(RedisChannelLayer, "group_send", group_send)
     await alice.send_json_to({"message": "hello"})
-    await asyncio.wait([alice.future], timeout=10)
+    await asyncio.wait([alice.future], timeout=patience(PATIENCE))
     assert alice.output_queue.empty(), f"The browser was told: {alice.output_queue.get_nowait()}"
     assert isinstance(alice.future.exception(), ValueError)

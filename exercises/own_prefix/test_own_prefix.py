@@ -9,6 +9,9 @@ from uuid import uuid4
 import pytest
 from channels_redis.core import RedisChannelLayer
 
+from tutorial.services.processes import patience
+
+PATIENCE = 15  # seconds, more on a busy machine
 ASK = "from config.settings import CHANNEL_LAYERS as c; print(c['default']['CONFIG'].get('prefix', 'asgi'))"
 
 
@@ -24,7 +27,7 @@ def layer(pytestconfig):
             env=env if prefix is None else {**env, "LAYER_PREFIX": prefix},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=patience(PATIENCE),
         )
         assert done.returncode == 0, done.stderr
         return RedisChannelLayer(hosts=[os.environ["REDIS_URL"]], prefix=done.stdout.strip())
@@ -41,7 +44,7 @@ def room():
 async def hear(layer, channel):
     """Return the text of the next event in a channel, or fail."""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patience(PATIENCE)):
             return (await layer.receive(channel))["text"]
     except TimeoutError:
         pytest.fail("Nothing came.")

@@ -17,10 +17,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as connect_in_thread
 
+from tutorial.services.processes import patience, wait_until
+
 FLOOD = 3  # seconds
 # Frames a second. daphne reads frames in Python: what one client can send at most is more than it can read.
 SPEEDS = {"daphne": 5000, "uvicorn": float("inf")}
-PATIENCE = 30  # seconds; the machine may be busy
+PATIENCE = 20  # seconds, more on a busy machine
 
 
 class Clock:
@@ -76,16 +78,16 @@ def socket(site, server, room):
 async def hear(socket):
     """Return the next frame, or fail."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience(PATIENCE)):
             return json.loads(await socket.recv())
     except (TimeoutError, ConnectionClosed) as error:
         pytest.fail(f"Nothing came: {error!r}")
 
 
 async def close_code(socket):
-    """Return the code with which the server closes a socket, None if it stays open for 5 s."""
+    """Return the code with which the server closes a socket, None if it stays open."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patience(PATIENCE)):
             await socket.wait_closed()
     return socket.close_code
 
@@ -130,12 +132,14 @@ def test_a_rest_fills_the_bucket_and_no_more():
 async def test_a_flood_is_closed_with_4008(socket):
     """Who sends 500 messages in one go is cut off with close code 4008, and the room hears few of them."""
     async with socket("bob") as bob, socket("alice") as alice:
+        start = time.monotonic()
         assert await flood(alice, say("flood"), 500) == 4008
+        took = time.monotonic() - start
         await bob.send(say("end"))
         heard = 0
         while (await hear(bob))["message"] != "end":
             heard += 1
-        assert heard <= 11
+        assert heard <= 11 + 5 * took
 
 
 @pytest.mark.parametrize("frame", ["not JSON", b"\x00", say("")], ids=["not JSON", "binary", "empty"])
@@ -204,6 +208,7 @@ async def test_another_room_hears_everything_during_a_flood(site, kind, server, 
                 assert heard == {"message": str(number), "username": "alice"}
                 delays.append(time.monotonic() - sent_at)
                 await asyncio.sleep(max(0, FLOOD / 20 - delays[-1]))  # for as long as the flood lasts
+            await asyncio.to_thread(wait_until, lambda: account["closed with 4008"], PATIENCE, "a close")
         finally:
             stop.set()
             await flooding
@@ -211,7 +216,6 @@ async def test_another_room_hears_everything_during_a_flood(site, kind, server, 
             f"\n{dict(account)}; next door heard {len(delays)} of 20, the median after"
             f" {sorted(delays)[10] * 1000:.0f} ms, the slowest after {max(delays) * 1000:.0f} ms"
         )
-        assert account["closed with 4008"] >= 1
         assert account["flooder's sockets"] <= account["closed with 4008"] + 1
         await neighbour.send(say("still here"))
         while (await hear(neighbour))["message"] != "still here":
@@ -245,7 +249,7 @@ async def test_the_page_says_why_it_was_closed_and_stays_away(enter, site):
         window.setTimeout = (callback, delay) => { delays.push(delay); return wait(callback, delay); };
         for (let count = 0; count < 200; count += 1) ws.send('{"message": "flood"}');
     }""")
-    await expect(page.get_by_role("status")).to_contain_text("too many messages", timeout=10_000)
+    await expect(page.get_by_role("status")).to_contain_text("too many messages")
     delays = await page.evaluate("delays")
     assert len(delays) == 1
     assert delays[0] >= 10_000
@@ -264,8 +268,6 @@ async def test_the_page_does_not_flood_after_an_outage(enter, site):
         }
     }""")
     await asyncio.to_thread(server.start)
-    await expect(bob.get_by_role("status")).to_have_text("Connected.", timeout=20_000)
-    await expect(messages(alice)).to_have_text(
-        [f"alice: line {number}" for number in range(40)], timeout=40_000
-    )
+    await expect(bob.get_by_role("status")).to_have_text("Connected.")
+    await expect(messages(alice)).to_have_text([f"alice: line {number}" for number in range(40)])
     await expect(alice.get_by_role("status")).to_have_text("Connected.")

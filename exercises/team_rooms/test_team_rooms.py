@@ -8,7 +8,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-PATIENCE = 20  # seconds; the machine may be busy
+from tutorial.services.processes import patience
+
+PATIENCE = 20  # seconds, more on a busy machine
 
 # alice and bob are the demo users; the groups are those of django.contrib.auth.
 MAKE_TEAMS = """
@@ -53,7 +55,7 @@ async def say(socket, message):
 async def hear(socket):
     """Return the next event, or fail."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience(PATIENCE)):
             return json.loads(await socket.recv())
     except (TimeoutError, ConnectionClosed) as error:
         pytest.fail(f"Nothing came: {error!r}")

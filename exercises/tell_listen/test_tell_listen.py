@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 import redis
 
-from tutorial.services.processes import NotStarted, Process, wait_until
+from tutorial.services.processes import NotStarted, Process, patience, wait_until
 
-PATIENCE = 30  # seconds; the machine may be busy
+PATIENCE = 20  # seconds, more on a busy machine
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def manage(pytestconfig):
             env=os.environ | env,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=patience(PATIENCE),
         )
 
     return manage

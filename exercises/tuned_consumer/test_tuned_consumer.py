@@ -15,10 +15,10 @@ from websockets.exceptions import ConnectionClosed
 
 from chat.consumers import ChatConsumer
 from tutorial.services.broker import Broker
-from tutorial.services.processes import wait_until
+from tutorial.services.processes import patience, wait_until
 from tutorial.testing.site import Site
 
-PATIENCE = 30  # seconds; the machine may be busy
+PATIENCE = 20  # seconds, more on a busy machine
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ async def enter():
         async def enter(room, username="alice"):
             browser = Browser(room, username)
             stack.push_async_callback(browser.leave)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience(PATIENCE)):
                 await browser.accepted.wait()
             return browser
 
@@ -116,7 +116,7 @@ async def crowd(server, room, count):
 
 async def hear(socket, count):
     """Return the next messages from the server."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience(PATIENCE)):
         return [json.loads(await socket.recv())["message"] for _ in range(count)]
 
 
@@ -166,7 +166,7 @@ async def test_who_comes_while_the_last_one_goes_is_not_deaf(enter, room, monkey
     going = await enter(room)
     monkeypatch.setattr(layer, "group_discard", slow_discard, raising=False)
     leaving = asyncio.create_task(going.leave())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience(PATIENCE)):
         await ending.wait()
     entering = asyncio.create_task(enter(room))
     # Either it is in at once, or it waits for the end of the old membership.
@@ -287,7 +287,7 @@ async def test_a_restart_of_the_broker_leaves_nobody_deaf(site, room):
             broker.kill()
             await sockets[1].send('{"message": "into the void"}')
             await asyncio.to_thread(broker.start)
-            waiting, deadline = set(sockets), asyncio.get_running_loop().time() + PATIENCE
+            waiting, deadline = set(sockets), asyncio.get_running_loop().time() + patience(PATIENCE)
             while waiting and asyncio.get_running_loop().time() < deadline:
                 async with crowd(server, room, 1) as [speaker]:
                     await speaker.send('{"message": "after"}')

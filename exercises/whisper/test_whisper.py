@@ -11,7 +11,9 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 
 from chat.consumers import ChatConsumer
+from tutorial.services.processes import patience
 
+PATIENCE = 15  # seconds, more on a busy machine
 PSST = {"message": "内緒だよ", "to": "bob"}
 HEARD = {**PSST, "username": "alice"}
 
@@ -25,8 +27,8 @@ async def join():
             socket = WebsocketCommunicator(ChatConsumer.as_asgi(), "/")
             socket.scope["url_route"] = {"kwargs": {"room_name": room}}
             socket.scope["user"] = User(username=username) if username else AnonymousUser()
-            assert (await socket.connect(timeout=10))[0]
-            sockets.push_async_callback(socket.disconnect, timeout=10)
+            assert (await socket.connect(timeout=patience(PATIENCE)))[0]
+            sockets.push_async_callback(socket.disconnect, timeout=patience(PATIENCE))
             return socket
 
         yield join
@@ -35,7 +37,7 @@ async def join():
 async def hear(socket):
     """Return the next frame, or fail."""
     # A timeout of receive_json_from would end the consumer too; this only looks.
-    assert not await socket.receive_nothing(timeout=10), "Nothing came."
+    assert not await socket.receive_nothing(timeout=patience(PATIENCE)), "Nothing came."
     return await socket.receive_json_from()
 
 
@@ -162,7 +164,7 @@ async def test_leaving_the_room_leaves_every_group():
     before = memberships()
     socket = WebsocketCommunicator(ChatConsumer.as_asgi(), "/")
     socket.scope |= {"url_route": {"kwargs": {"room_name": "cellar"}}, "user": User(username="alice")}
-    await socket.connect(timeout=10)
+    await socket.connect(timeout=patience(PATIENCE))
     assert memberships() > before
-    await socket.disconnect(timeout=10)
+    await socket.disconnect(timeout=patience(PATIENCE))
     assert memberships() == before

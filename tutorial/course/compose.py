@@ -31,7 +31,9 @@ def compose(step: Path, solution: Path | None = None) -> dict[str, bytes]:
         DoesNotFit: A file of the solution has no place in the step.
     """
     files = {name: path.read_bytes() for name, path in project_files(step).items()}
-    for name, path in project_files(solution).items() if solution else ():
+    if solution is None:
+        return files
+    for name, path in project_files(solution).items():
         target = target_of(name)
         if target == name:
             files[name] = path.read_bytes()

@@ -8,7 +8,7 @@ from django.core.cache import cache
 
 logger = logging.getLogger(__name__)
 
-LEASE = 3  # seconds until the claim of a process that has died is free again
+LEASE = 6  # seconds until the claim of a process that has died is free again
 REMEMBERED = 24 * 3600  # seconds
 CLAIMED, DONE = "claimed", "done"
 
