@@ -121,23 +121,22 @@ def solution_part(env, name: str) -> str:
     assignment = exercise_assignment(name)
     text = "\n## The solution\n\nEach file as a whole. The lines that the step does not have are marked.\n"
     for added, path in project_files(assignment.exercise / "solution").items():
-        of_the_step = assignment.step / target_of(added)
+        name = target_of(added)
+        new, of_the_step = assignment.solution[name].decode(), assignment.step / name
         env.note_dependency(str(path))
-        new = assignment.solution[target_of(added)].decode()
-        if not new:
-            continue
         options = ""
         if of_the_step.exists():
             env.note_dependency(str(of_the_step))
             changes = difflib.SequenceMatcher(None, of_the_step.read_text().splitlines(), new.splitlines())
             spans = [
-                f"{j1 + 1}-{j2}" for _, _, _, j1, j2 in changes.get_opcodes() if _ != "equal" and j2 > j1
+                f"{begin + 1}-{end}"
+                for kind, _, _, begin, end in changes.get_opcodes()
+                if kind in ("insert", "replace")
             ]
             options = f":emphasize-lines: {','.join(spans)}\n"
-        lexer = LEXERS[path.with_name(posixpath.basename(target_of(added))).suffix]
-        text += (
-            f"\n::::{{dropdown}} {target_of(added)}\n````{{code-block}} {lexer}\n{options}\n{new}````\n::::\n"
-        )
+        if new:
+            code = f"````{{code-block}} {LEXERS[posixpath.splitext(name)[1]]}\n{options}\n{new}````"
+            text += f"\n::::{{dropdown}} {name}\n{code}\n::::\n"
     return text
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from functools import partial
+from html import unescape
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,10 +15,12 @@ from urllib.parse import unquote, urldefrag, urlencode, urljoin
 
 import pytest
 
+from tutorial.course.assignment import exercise_assignment
 from tutorial.course.diffs import diff_file
 from tutorial.course.steps import ROOT, all_steps, number
 
 HANG = 600  # seconds; only what hangs takes as long
+TAG = re.compile(r"<[^>]*>")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PAGES = [
     *("index", "lessons/step01", "lessons/step05", "exercises/rate_limit/README", "diffs/step02-step03"),
@@ -107,6 +110,16 @@ def test_every_link_on_a_code_host_leads_somewhere(page):
     for link in LINK.findall(page.read_text()):
         if "://" not in link and not link.startswith("#"):
             assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+def test_an_exercise_shows_its_solution_whole(site):
+    """A patched file is on the page as a whole, and the lines that the step does not have are marked."""
+    page = (site / "exercises/echo/README.html").read_text()
+    marked = [unescape(TAG.sub("", line)) for line in page.splitlines() if '<span class="hll">' in line]
+    assert [line for line in marked if "ws/" in line] == [
+        '    re_path(r"^ws/echo/$", echo.EchoConsumer.as_asgi()),'
+    ]
+    assert exercise_assignment("echo").solution["chat/routing.py"].decode() in unescape(TAG.sub("", page))
 
 
 def test_the_links_to_elsewhere_are_listed(site):
