@@ -115,7 +115,7 @@ def runs(request, tmp_path_factory):
         ]
         for test in (test_it_passes_solved, test_it_fails_unsolved)
     )
-    with ThreadPoolExecutor(max_workers=3) as lanes:
+    with ThreadPoolExecutor(max_workers=2) as lanes:
         started = {}
         # What takes longest first: the exercises on the last step, recovery before all others.
         for exercise in sorted(solved, key=lambda exercise: exercise.name != "recovery"):

@@ -41,6 +41,8 @@ COSTS = {
 }
 # More than two cores need, because the tests often wait for a process or a deadline.
 LANES = 3
+# These run two processes of their own at a time. With more, what waits for a failure waits longer.
+WIDE = ("tests/exercises", "tests/mistakes/mutations", "tests/mistakes/symptoms")
 # pytest's exit code when nothing was collected or selected.
 NO_TESTS = 5
 # Seconds in which a test has not ended, and does not any more: pytest then says where it hangs, and gives up.
@@ -90,6 +92,11 @@ class Suite:
     def cost(self) -> int:
         """Roughly how many seconds it takes."""
         return COSTS.get(self.name, 10)
+
+    @property
+    def width(self) -> int:
+        """The lanes it takes."""
+        return 2 if self.name in WIDE else 1
 
     @property
     def part(self) -> float:
@@ -236,11 +243,11 @@ class Run:
 
     def _loop(self, scratch: Path) -> None:
         while any(suite.code is None for suite in self._suites):
-            waiting = [suite for suite in self._suites if suite.code is None and not suite.runs]
-            free = LANES - sum(suite.runs for suite in self._suites)
-            for suite in waiting[:free]:
-                suite.start(scratch)
-                self._say(f"started {suite.name}")
+            for suite in self._suites:
+                free = LANES - sum(other.width for other in self._suites if other.runs)
+                if suite.code is None and not suite.runs and suite.width <= free:
+                    suite.start(scratch)
+                    self._say(f"started {suite.name}")
             time.sleep(0.1)
             for suite in self._suites:
                 if not suite.runs:

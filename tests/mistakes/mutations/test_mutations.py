@@ -13,7 +13,7 @@ from tutorial.learn.render import problem_text
 
 @pytest.fixture(scope="module")
 def verdicts(request, tmp_path_factory):
-    """What `check` says about each mistake that was selected, four at a time.
+    """What `check` says about each mistake that was selected, two at a time.
 
     The last come first: of some a test can only tell that it waits in vain, and the others use the time.
     No test waits for long, as on an idle machine: what would come late then has failed as well.
@@ -26,7 +26,7 @@ def verdicts(request, tmp_path_factory):
         change(project, mistake.changes)
         return check(project, assignment, only=mistake.test)
 
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(4) as lanes:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as lanes:
         patch.setenv("TUTORIAL_PATIENCE", "2")
         selected = [item.callspec.params["name"] for item in request.session.items if "[" in item.name]
         yield {name: lanes.submit(judge, name) for name in selected}
