@@ -44,7 +44,7 @@ def test_passes():
     pass
 def test_never_ends():
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
-    pathlib.Path("child").write_text(str(child.pid))
+    pathlib.Path("child").write_text(f"{child.pid}\n")
     while True:
         try:
             time.sleep(1000)
@@ -109,18 +109,14 @@ def test_a_failure_is_shown_while_other_suites_run(tmp_path, suites):
 def test_a_signal_ends_everything_and_says_what_had_passed(tmp_path, suites, number):
     """Also what tests started in a session of its own, and a test that takes Ctrl-C for itself."""
     popen, output = suites(stubborn=STUBBORN)
-    wait_until(lambda: (tmp_path / "stubborn/child").exists() and "1" in read(tmp_path), 60, "the child")
-    child = psutil.Process(int(read(tmp_path)))
+    file = tmp_path / "stubborn/child"
+    wait_until(lambda: file.exists() and file.read_text().endswith("\n"), 60, "the child")
+    child = psutil.Process(int(file.read_text()))
     popen.send_signal(number)
     assert popen.wait(60) == 128 + number
     assert f"Stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}." in output()
     assert "1 passed of 2" in output()
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10, "its end")
-
-
-def read(tmp_path):
-    """Return the id that the stubborn test has written."""
-    return (tmp_path / "stubborn/child").read_text()
 
 
 def test_on_a_terminal_a_line_for_each_suite_grows(tmp_path, suites):
