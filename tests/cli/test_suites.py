@@ -44,7 +44,7 @@ def test_passes():
     pass
 def test_never_ends():
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
-    pathlib.Path("child").write_text(f"{child.pid}\n")
+    pathlib.Path("child").write_text(f"{child.pid}\\n")
     while True:
         try:
             time.sleep(1000)
