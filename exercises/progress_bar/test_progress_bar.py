@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 import re
 
 import httpx
 import pytest
+import redis
 from playwright.async_api import expect
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -126,11 +128,26 @@ async def test_a_report_is_its_owners(begin, listen, site, web):
         assert refusal.value.response.status_code == 403
 
 
+async def next_task_in_hand():
+    """Wait until the worker has noted the next task, for a moment at most: there may be only one, and long.
+
+    A worker that dies after it has taken a task, and before it has noted that, loses the task.
+    """
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as broker:
+        before = set(broker.hkeys("unacked"))
+        for _ in range(15):
+            noted = set(broker.hkeys("unacked"))
+            if noted and not noted & before:
+                break
+            await asyncio.sleep(0.02)
+
+
 async def test_a_killed_worker_costs_one_step(begin, listen, worker):
     """A worker that is killed in the middle does not begin again: the next goes on where it was."""
     async with listen(begin()) as alice:
         while (await hear(alice))["done"] < POSTS / 2:
             pass
+        await next_task_in_hand()
         await asyncio.to_thread(worker.kill)
         await asyncio.to_thread(worker.start, PATIENCE)
         frames = await hear_to_the_end(alice)
