@@ -4,14 +4,13 @@ Runs the real steps in a headless Chromium, with the light colour scheme and a p
 """
 
 import asyncio
-import os
 from pathlib import Path
 
 from playwright.async_api import async_playwright, expect
 
 from tutorial.course.steps import find_step
 from tutorial.services.broker import Broker
-from tutorial.services.browser import CHROMIUM_FLAGS, chromium
+from tutorial.services.browser import launch_options
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Site
 
@@ -78,10 +77,9 @@ async def take(browser, broker_url: str, mail_env: dict[str, str]) -> None:
 async def main() -> None:
     """Start a broker, a mail server and a browser, and take the pictures."""
     IMAGES.mkdir(exist_ok=True)
-    flags = [*CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with Broker() as broker, MailServer() as mail_server:
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=chromium(), args=flags)
+            browser = await playwright.chromium.launch(**launch_options())
             await take(browser, broker.url, mail_server.env)
             await browser.close()
 

@@ -29,7 +29,7 @@ async def until(condition, what):
     start = time.monotonic()
     while not condition():
         waited = time.monotonic() - start
-        assert waited < PATIENCE or waited < patience(PATIENCE), f"Waited {waited:.0f} s in vain for {what}."
+        assert waited < PATIENCE or waited < patience(PATIENCE), f"Waited {waited:.0f} s for {what}."
         await asyncio.sleep(0.02)
 
 

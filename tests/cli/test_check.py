@@ -148,7 +148,7 @@ def test_code_that_does_not_even_load_gets_a_clear_line(project, pids, monkeypat
 
 
 def test_a_syntax_error_is_found_before_anything_runs(tutorial, project):
-    """The file, the line and what stands there."""
+    """The file, the line and what is in it."""
     directory = project(2)
     line, _ = where(directory, "    async def connect(self):")
     replace(directory, "chat/consumers.py", "async def connect(self):", "async def connect(self)")
@@ -295,7 +295,7 @@ def test_without_the_development_packages_a_line_says_what_to_run(tutorial, monk
 
 
 def test_every_hint_points_at_something():
-    """Each test of each step has files to look at and a hint; each symptom stands in the index."""
+    """Each test of each step has files to look at and a hint; each symptom is in the index."""
     for step in all_steps():
         assignment = step_assignment(step.name)
         names = [required.name for required in assignment.requirements]

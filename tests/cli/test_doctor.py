@@ -186,7 +186,7 @@ def test_a_broker_that_will_not_do(monkeypatch):
 
 
 def test_a_port_that_is_taken(monkeypatch, listener):
-    """A program on the server's or the broker's port is told of; a broker there is welcome."""
+    """A program on the server's or the broker's port is named; a broker there is welcome."""
     monkeypatch.setattr(doctor, "PORT", listener)
     fails("port 8000", "another program listens there", f"PORT={listener + 1}")
     monkeypatch.setattr(doctor, "DEFAULT_PORT", listener)

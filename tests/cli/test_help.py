@@ -27,7 +27,7 @@ def commands(group, *words):
 
 
 def test_help_fits_into_80_columns(tutorial, monkeypatch):
-    """No summary is cut or wrapped, each stands in its panel, and an argument has one pair of brackets."""
+    """No summary is cut or wrapped, each is in its panel, and an argument has one pair of brackets."""
     monkeypatch.setenv("COLUMNS", "80")
     panels = {}
     for words, command in commands(get_command(app)):
@@ -48,7 +48,7 @@ def test_help_fits_into_80_columns(tutorial, monkeypatch):
 
 
 def test_help_loads_no_more_than_the_help_needs():
-    """Neither the broker's client nor pytest is loaded for it: a learner who asks need not wait for them."""
+    """Neither the broker's client nor pytest is loaded for it: asking for help is quick."""
 
     def loaded(code):
         done = subprocess.run(

@@ -167,7 +167,7 @@ def test_its_readme_has_what_the_command_needs(exercise):
     assert 5 <= about["minutes"] <= 120
     assert all((exercise.step / f"tests/{name}.py").exists() for name in about.get("concerns", {}))
     assert text.count("<details>") == text.count("</details>") >= 2
-    for heading in ("## Task", "## Why", "## At the end", "## Hints", "## What the solution costs"):
+    for heading in ("## What to do", "## Why", "## At the end", "## Hints", "## What the solution costs"):
         assert f"\n{heading}\n" in text, heading
     row = f"| [{exercise.name}]({exercise.name}/README.md) | {about['step']} | {about['minutes']} |"
     assert row in (ROOT / "exercises/README.md").read_text()

@@ -8,7 +8,7 @@ SETTINGS, CONFIG, ASGI = "config/settings.py", "config/__init__.py", "config/asg
 CONSUMERS, ROUTING, ROOM_JS = "chat/consumers.py", "chat/routing.py", "chat/static/chat/room.js"
 TASKS, VIEWS = "blog/tasks.py", "blog/views.py"
 
-# What stands in the steps.
+# Lines of the steps.
 DAPHNE = '    "daphne",  # First: it replaces runserver with one that speaks ASGI.\n'
 REDIS_LAYER = "channels_redis.core.RedisChannelLayer"
 HOSTS = '"hosts": [{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}]'

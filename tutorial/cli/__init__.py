@@ -22,7 +22,7 @@ PANELS: dict[str, list[Callable[..., None]]] = {
 for panel, commands in PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(answering(command))
-app.command("list", rich_help_panel="Learn")(answering(learn.list_tasks))
+app.command("list", rich_help_panel="Learn")(answering(learn.list_assignments))
 app.command(rich_help_panel="Run", context_settings=run.FOR_PYTEST)(answering(run.test))
 maintain.command()(answering(dev.diff))
 maintain.command()(answering(dev.propagate))

@@ -79,7 +79,7 @@ def set_up(assignment: "Assignment", directory: Path | None) -> None:
 
 def say_what_next(assignment: "Assignment", directory: Path | None) -> None:
     """Say where an assignment is described, and what checks it."""
-    typer.echo(f"The {'task' if assignment.exercise else 'lesson'}: {assignment.readme}")
+    typer.echo(f"The {'exercise' if assignment.exercise else 'lesson'}: {assignment.readme}")
     typer.echo(f"Check as you type: tutorial watch{f' {directory}' if directory else ''}")
 
 
@@ -199,7 +199,7 @@ def refuse_unknown(file: str, assignment: "Assignment") -> None:
         raise UnknownAssignment(f"The solution of {assignment.title} has no file {file!r}. {near}")
 
 
-def list_tasks(directory: Directory = None) -> None:
+def list_assignments(directory: Directory = None) -> None:
     """List steps and exercises, and how far you are."""
     from tutorial.learn.playground import State, WrongUse, find_playground
     from tutorial.learn.render import new_console, show_list

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.broker import DEFAULT_PORT, DEFAULT_URL, Broker, NoBroker, answers, reachable_broker
-from tutorial.services.browser import CHROMIUM_FLAGS, chromium
+from tutorial.services.browser import chromium, launch_options
 from tutorial.services.ports import port_problem
 from tutorial.services.processes import NotStarted, Process
 
@@ -251,10 +251,9 @@ def browser() -> str:
     if program is None:
         cure = "Browser tests are skipped. To run them, install one."
         raise Failed("no Chromium or Chrome on PATH", cure, ok=True)
-    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     page = ["--dump-dom", "data:text/html,<title>shown</title>"]
     with tempfile.TemporaryDirectory(prefix="doctor-", ignore_cleanup_errors=True) as profile:
-        options = ["--headless", "--disable-gpu", f"--user-data-dir={profile}", *CHROMIUM_FLAGS, *as_root]
+        options = launch_options("--headless", "--disable-gpu", f"--user-data-dir={profile}")["args"]
         with Process([program, *options, *page], ROOT, dict(os.environ)) as process:
             process.spawn()
             try:

@@ -32,7 +32,7 @@ _broker: Broker | None = None
 def pytest_load_initial_conftests() -> Generator[None]:
     """Start the broker first and put its address into the environment."""
     global _broker
-    guard_children()  # also where the broker is not ours: Playwright starts a browser
+    guard_children()  # even where the broker is not ours: Playwright starts a browser
     try:
         _broker = Broker().start()
         # Also when the settings cannot be read, and pytest ends before its own clean-up.

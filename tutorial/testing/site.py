@@ -38,7 +38,7 @@ class Server(Process):
     Args:
         site: The step with its database and environment.
         kind: A key of `SERVERS`: runserver, daphne or uvicorn; or the words after `python`.
-        port: The port on 127.0.0.1; a free one if not given. `{port}` in the words stands for it.
+        port: The port on 127.0.0.1; a free one if not given. `{port}` in the words is replaced by it.
         arguments: More words for the server's command line.
         env: More variables for its environment.
     """

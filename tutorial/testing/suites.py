@@ -66,7 +66,7 @@ class Suite:
         reasons: How many tests were skipped for which reason.
         failures: The tests that failed.
         code: pytest's exit code, once it has ended.
-        seconds: How long it took, once it has ended.
+        seconds: How long it has run.
     """
 
     directory: Path

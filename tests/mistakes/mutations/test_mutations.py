@@ -15,7 +15,7 @@ from tutorial.learn.render import problem_text
 def verdicts(request, tmp_path_factory):
     """What `check` says about each mistake that was selected, two at a time.
 
-    The last come first: of some a test can only tell that it waits in vain, and the others use the time.
+    The last come first: some are only seen when a wait runs out, and the others use that time.
     No test waits for long, as on an idle machine: what would come late then has failed as well.
     """
 

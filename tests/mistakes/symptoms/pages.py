@@ -7,7 +7,7 @@ from pathlib import Path
 OWNERS = {"channels": "django", "channels_redis": "django", "celery": "celery", "kombu": "celery"}
 ENTRY = re.compile(r"^\((\w+)\)=\n### [^\n]+\n(.*?)(?=^\(\w+\)=$|\Z)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# What differs from run to run, and what stands for it on both sides of a comparison.
+# What differs from run to run, and its placeholder on both sides of a comparison.
 VARIABLE = {
     r"\x1b\[[\d;]*m": "",
     r"(127\.0\.0\.1|localhost)(:|', )\d+": r"\1\2PORT",
@@ -25,7 +25,7 @@ class Entry:
     """One entry of a page.
 
     Attributes:
-        section: The heading of the part it stands in.
+        section: The heading of the part it is in.
         body: All of it, as written.
     """
 
@@ -49,7 +49,7 @@ class Entry:
 
 
 def read_page(path: Path) -> dict[str, Entry]:
-    """Return the entries of a page by the name of the target that stands before each.
+    """Return the entries of a page by the name of the target before each.
 
     Args:
         path: A page where an entry is a third-level heading with a target such as `(s01)=` before it.
@@ -69,7 +69,7 @@ def missing(text: str, said: str) -> list[str]:
     """Return the lines of a block that are not among what was said, in the same order.
 
     Args:
-        text: The block. A line of it is a whole line of what was said; `…` stands for any part.
+        text: The block. A line of it is a whole line of what was said; `…` is any part.
         said: What was printed, logged or raised.
     """
     rest = iter(normalised(said))

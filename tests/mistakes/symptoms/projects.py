@@ -228,7 +228,7 @@ def opens(
     """Return a probe that opens a socket from a page and tells what the browser's console says.
 
     Args:
-        address: The address, where `{host}` stands for the server's host and port.
+        address: The address, where `{host}` is the server's host and port.
         script: A function of JavaScript that opens it.
         kind: The kind of server.
     """
@@ -267,7 +267,7 @@ def late_commit(project: Project) -> str:
 
 
 def skip_beside_rabbitmq() -> None:
-    """Skip what needs Celery to look in vain for RabbitMQ, its default, where it finds something."""
+    """Skip what needs Celery to miss RabbitMQ, its default, where something answers on its port."""
     if problem := port_problem("127.0.0.1", 5672):
         pytest.skip(f"port 5672 is not free: {problem}")
 

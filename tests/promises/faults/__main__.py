@@ -118,7 +118,7 @@ def main(words: list[str]) -> int:
     except CannotRun as error:
         print(error, file=sys.stderr)
         return 2
-    # A table of eight columns needs room, also where the output is no terminal.
+    # A table of eight columns needs room, even where the output is no terminal.
     console = Console(highlight=False)
     with ended_by_signals():
         return run(figures, full, console if console.is_terminal else Console(highlight=False, width=140))

@@ -8,7 +8,6 @@ it times against the promise.
 import asyncio
 import functools
 import json
-import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -37,7 +36,7 @@ from tests.promises.faults.chat import (
 )
 from tutorial.course.steps import all_steps, number
 from tutorial.services.broker import Broker
-from tutorial.services.browser import CHROMIUM_FLAGS, chromium
+from tutorial.services.browser import launch_options
 from tutorial.services.processes import PATIENCE, wait_until
 from tutorial.testing.site import Server, Site
 
@@ -328,8 +327,7 @@ async def browsers(server: Server, full: bool) -> Account:
         await page.get_by_role("button", name="Send").click()
 
     async with async_playwright() as playwright, AsyncExitStack() as stack:
-        flags = [*CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=flags)
+        browser = await playwright.chromium.launch(**launch_options())
         stack.push_async_callback(browser.close)
         pages = []
         for number in range(people):
@@ -356,7 +354,7 @@ async def browsers(server: Server, full: bool) -> Account:
             return time.monotonic() - start
 
         seconds = promised(max(await asyncio.gather(*map(back, states))), 5, "s", full)
-        # A last word, which everyone hears: what stands before it is all there will be.
+        # A last word, which everyone hears: what came before it is all there will be.
         await write(pages[0], "the end")
         texts = []
         for page in pages:

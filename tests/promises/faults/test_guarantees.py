@@ -66,7 +66,7 @@ def test_each_promise_and_each_item_of_the_checklist_has_its_proof(page, item):
 
 
 def test_each_promise_is_one_sentence():
-    """A promise stands in one line, before its proof."""
+    """A promise is one line, before its proof."""
     for promise in PROMISES:
         assert re.fullmatch(r"- (?!.*\. ).*\.", promise.splitlines()[0]), promise
 

@@ -107,7 +107,7 @@ class Stack(ExitStack):
 
 
 class Container(Process):
-    """The process that stands for a service's container.
+    """The process in place of a service's container.
 
     Args:
         stack: The stack it is part of.
