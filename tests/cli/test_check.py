@@ -52,6 +52,17 @@ def test_the_next_steps_tests_name_what_is_missing(tutorial, step):
         assert f"{name}: {name} is missing" in done.output, name
 
 
+def test_a_file_of_an_earlier_step_is_in_that_steps_lesson(tutorial):
+    """Who went on without it is sent to the lesson that has it."""
+    done = tutorial("check", 4, find_step("2"), "--all")
+    assert re.search(
+        r"chat/routing.py is missing\s+hint\s+The lesson .*?: step03_routing/README.md", done.output
+    )
+    assert re.search(
+        r"chat/forms.py is missing\s+hint\s+The lesson .*?: step04_client/README.md", done.output
+    )
+
+
 @LONG
 def test_files_in_place_and_no_settings(project):
     """With the new files in place and nothing else changed, the file that lacks a line is named."""
@@ -322,6 +333,12 @@ WRONG_PAGE = "Locator expected to have text 'Connected.'\nActual value: Lost\nCa
         ("AssertionError", {"comparison": {"op": "==", "left": "404", "right": "200"}}, "200", "404"),
         ("AssertionError", {"comparison": {"op": "in", "left": "a", "right": "b"}}, "a in what is seen", "b"),
         ("AssertionError", {"comparison": {"op": "<", "left": "3.1", "right": "2"}}, "< 2", "3.1"),
+        (
+            "AssertionError",
+            {"comparison": {"op": "==", "left": "'e\u0301'", "right": "'\xe9'"}},
+            r"'\xe9'",
+            r"'e\u0301'",
+        ),
         ("AssertionError", {"message": WRONG_PAGE}, "the page to have text 'Connected.'", "Lost"),
         ("TimeoutError", {}, "an answer", "nothing came in time"),
         ("TimeoutError", {"message": "Waited 10 s in vain for it."}, "it", "nothing of it within 10 s"),

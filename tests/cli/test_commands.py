@@ -17,6 +17,7 @@ from tutorial.course.assignment import all_exercises, exercise_assignment, step_
 from tutorial.course.files import write_files
 from tutorial.course.steps import ROOT, all_steps, find_step, number
 from tutorial.learn.playground import STATE, State, start
+from tutorial.learn.watch import Events
 from tutorial.services.processes import Process, end_tree, wait_until
 
 STUCK = "test_a_message_reaches_everyone_in_the_room"
@@ -75,6 +76,10 @@ def test_compare_shows_what_differs(tutorial, mine, monkeypatch, columns):
     assert all(len(line) <= columns for line in done.output.splitlines())
     done = tutorial("compare", 3, mine, "--only", "chat/routing.py")
     assert "consumers.py ───" not in done.output
+    (mine / "chat/__init__.py").unlink()
+    done = tutorial("compare", 3, mine, "--only", "chat/__init__.py")
+    assert "you do not have it" in done.output
+    assert "1 file differs." in done.output
     assert tutorial("compare", 3, find_step("3")).exit_code == 0
 
 
@@ -196,16 +201,32 @@ def test_watch_checks_each_save_and_goes_on_to_the_next_step(tmp_path):
     assert number(find_step(state.assignment)) == 2
 
 
+def test_what_watch_writes_itself_is_no_save(tmp_path):
+    """After settle() the files written so far ask for no check, even when they are reported later."""
+    with Events(tmp_path, keys=False) as events:
+        wait_until(
+            lambda: (tmp_path / "theirs.py").write_text("1") and events.stale.is_set(), 60, "the watcher"
+        )
+        (tmp_path / "theirs.py").write_text("2")
+        events.settle()
+        (tmp_path / "mine.py").write_text("1")
+        assert events.take() == ({"mine.py"}, "")
+
+
 def test_watch_takes_single_keys(tmp_path):
-    """On a terminal h gives a hint, a checks all, n goes on to the next step, q ends; all without Enter."""
+    """On a terminal h gives a hint, a checks all, n goes on to the next step, q ends; all without Enter.
+
+    What is said of a new step stays on the screen above its first check.
+    """
     mine = tmp_path / "mine"
-    start(step_assignment("2"), mine)
+    start(step_assignment("1"), mine)
+    write_files(step_assignment("1").solution, mine)
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
     command = [sys.executable, "-m", "tutorial", "watch", str(mine)]
     watching = subprocess.Popen(
         command,
-        env=os.environ | {"TERM": "dumb", "COLUMNS": "100"},
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100", "NO_COLOR": "1"},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -223,17 +244,24 @@ def test_watch_takes_single_keys(tmp_path):
 
     try:
         for key, text in (
-            ("", "And 1 more: chat/consumers.py"),
+            ("", "press n to go on to step 2 (consumer)"),
             ("", "h hint, a check all, n next step, q quit"),
-            ("h", "Hint 1 of "),
-            ("a", "chat/consumers.py: chat/consumers.py is missing"),
+            ("n", "On to step 2 (consumer)"),
+            ("", "And 1 more: chat/consumers.py"),
             ("", "q quit"),
+            ("h", "Hint 1 of "),
+            ("n", "Step 2 (consumer) is not done"),
+            ("", "q quit"),
+            ("a", "chat/consumers.py is missing"),
+            ("n", "press n again"),
             ("n", "On to step 3 (routing)"),
             ("", "q quit"),
         ):
             os.write(ours, key.encode())
             wait_until(lambda text=text: comes(text), 60, text)
-            shown = shown.partition(text)[2]
+            before_it, _, shown = shown.partition(text)
+            if text.startswith(("And 1 more", "Hint")):
+                assert "\x1b[2J" not in before_it
         os.write(ours, b"q")
         assert watching.wait(60) == 0
         assert termios.tcgetattr(theirs) == before

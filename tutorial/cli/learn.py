@@ -119,10 +119,10 @@ def check(
 def watch(directory: Directory = None) -> None:
     """Check whenever you save a file, step after step.
 
-    What the saved file concerns is checked first. When a step is done, the next one begins with your code
-    as it is. Progress is kept in DIR, so you can stop and come back.
+    What the saved file concerns is checked first. Progress is kept in DIR, so you can stop and come back.
 
-    On a terminal, single keys give a hint, check everything, go on to the next step or quit.
+    On a terminal, single keys give a hint, check everything, go on to the next step or quit. The next step
+    begins with your code as it is. Without a terminal it begins as soon as a step is done.
     """
     need_tests()
     from tutorial.learn.playground import find_playground

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tutorial.course.assignment import Assignment, Requirement
 from tutorial.course.files import copy_project, project_files
+from tutorial.course.steps import all_steps
 from tutorial.learn.explain import (
     Event,
     Problem,
@@ -121,7 +122,8 @@ def missing_files(project: Path, assignment: Assignment) -> list[Problem]:
             continue
         base = name.rpartition("/")[2]
         moved = next((other for other in project_files(project) if other.endswith(f"/{base}")), None)
-        hint = f"The lesson says what belongs into it: {assignment.readme.parent.name}/README.md."
+        home = next((step for step in all_steps() if (step / name).is_file()), assignment.readme.parent)
+        hint = f"The lesson says what belongs into it: {home.name}/README.md."
         if moved and base in has and base != "__init__.py":
             hint = f"There is {moved}, which has the same name. Does it belong here?"
         elif base == "__init__.py":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from tutorial.course.assignment import Assignment, Requirement
 from tutorial.course.files import project_files
@@ -159,6 +160,8 @@ def expected_and_seen(event: Event) -> tuple[str, str]:
     first_line = short(message.strip().partition("\n")[0])
     if comparison := event["comparison"]:
         op, left, right = comparison["op"], short(comparison["left"]), short(comparison["right"])
+        if left != right and normalize("NFC", left) == normalize("NFC", right):  # which look the same
+            left, right = (text.encode("ascii", "backslashreplace").decode() for text in (left, right))
         words = {"==": right, "in": f"{left} in what is seen", "not in": f"{left} not in what is seen"}
         return words.get(op, f"{op} {right}"), right if op in ("in", "not in") else left
     # What Playwright says when a page does not show in time what it should.

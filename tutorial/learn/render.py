@@ -174,11 +174,13 @@ def show_comparison(console: Console, assignment: Assignment, project: Path, onl
         mine = project / name
         left = mine.read_text(errors="replace").splitlines() if mine.is_file() else []
         right = content.decode().splitlines()
-        if left == right:
+        if left == right and mine.is_file():
             continue
         count += 1
         console.rule(Text(name if mine.is_file() else f"{name} (you do not have it)", "bold"), align="left")
-        if console.width >= WIDE:
+        if not right:
+            console.print("It is empty.")
+        elif console.width >= WIDE:
             console.print(side_by_side(left, right, console.width))
         else:
             lines = list(difflib.unified_diff(left, right, "yours", "the solution", lineterm="", n=CONTEXT))

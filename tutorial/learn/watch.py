@@ -1,4 +1,4 @@
-"""Check a playground again whenever a file in it is saved, and move on when a step is done."""
+"""Check a playground again whenever a file in it is saved, step after step."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ import watchfiles
 from rich.console import Console
 
 from tutorial.course.assignment import Assignment, UnknownAssignment, find_assignment, step_assignment
-from tutorial.course.files import LEFT_BEHIND
+from tutorial.course.files import LEFT_BEHIND, project_files
 from tutorial.course.steps import all_steps, number
 from tutorial.learn.check import Cancelled, CannotCheck
 from tutorial.learn.explain import hints
@@ -71,6 +71,7 @@ class Events:
     def __init__(self, project: Path, keys: bool):
         self.stale, self._end, self._project = threading.Event(), threading.Event(), project
         self._queue: SimpleQueue[tuple[set[str], str]] = SimpleQueue()
+        self._settled: dict[str, int] = {}
         for collect in (self._collect_files, *((self._collect_keys,) if keys else ())):
             threading.Thread(target=collect, daemon=True).start()
 
@@ -84,7 +85,19 @@ class Events:
             raise_interrupt=False,
         )
         for changes in watcher:
-            self._add({Path(path).relative_to(self._project).as_posix() for _, path in changes})
+            files = {Path(path).relative_to(self._project).as_posix() for _, path in changes}
+            if files := {name for name in files if self._written(name) != self._settled.get(name)}:
+                self._add(files)
+
+    def _written(self, name: str) -> int:
+        with contextlib.suppress(OSError):
+            return (self._project / name).stat().st_mtime_ns
+        return 0  # removed
+
+    def settle(self) -> None:
+        """Forget what was saved up to now: the next check sees it."""
+        self._settled = {name: self._written(name) for name in project_files(self._project)}
+        self.take(wait=False)
 
     def _collect_keys(self) -> None:
         while not self._end.is_set():
@@ -99,9 +112,9 @@ class Events:
             self.stale.set()
         self._queue.put((files, key))
 
-    def take(self) -> tuple[set[str], str]:
-        """Wait until something has happened; return the saved files and the keys."""
-        taken = [self._queue.get()]
+    def take(self, wait: bool = True) -> tuple[set[str], str]:
+        """Return the saved files and the keys; if asked to, wait until there are some."""
+        taken = [self._queue.get()] if wait else []
         while not self._queue.empty():
             taken.append(self._queue.get())
         self.stale.clear()
@@ -115,9 +128,10 @@ class Events:
 
 
 def watch(console: Console, project: Path) -> None:
-    """Check now and after each save, and go on with the next step when all is done, until Ctrl-C.
+    """Check now and after each save, step after step, until Ctrl-C.
 
-    A save while a check runs gives that check up and begins another. On a terminal, keys do more.
+    A save while a check runs gives that check up and begins another. On a terminal, keys do more, and one of
+    them goes on to the next step; elsewhere that begins as soon as all is done.
 
     Args:
         console: Where to print.
@@ -129,28 +143,37 @@ def watch(console: Console, project: Path) -> None:
     if not State.read(project).assignment:
         raise WrongUse(f"{project} does not know its step yet. Say it once: tutorial check N {project}")
     with ended_by_signals(), single_keys() as has_keys, Events(project, has_keys) as events:
-        files, keys, check = set[str](), "", True
+        files, keys, check, began, done, asked = set[str](), "", True, False, False, False
         while "q" not in keys:
             assignment = find_assignment(State.read(project).assignment)
             after = next_step(assignment)
-            move_on = "n" in keys
-            if not move_on and (check or files or "a" in keys):
-                if console.is_terminal:
+            if check or files or "a" in keys:
+                # What was said about a new step stays to be read.
+                if console.is_terminal and not began:
                     console.clear()
-                move_on = check_once(console, project, assignment, files, "a" in keys, events.stale)
+                done = check_once(console, project, assignment, files, "a" in keys, events.stale)
+            check = began = False
             if "h" in keys:
                 try:
                     text = next_hint(project, assignment)
                 except UnknownAssignment as reason:
                     text = str(reason)
                 console.print(text, markup=False, soft_wrap=True)
-            check = bool(move_on and after)
-            if move_on and after:
+            # With keys the learner says when: the lesson may go on where the tests are met.
+            if after and (done or asked if "n" in keys else done and not has_keys):
                 begin(console, project, after)
-                files, keys = set(), ""
+                events.settle()
+                files, keys, check, began, done, asked = set(), "", True, True, False, False
                 continue
-            if "n" in keys:
+            asked = "n" in keys and after is not None
+            if asked:
+                console.print(
+                    f"{assignment.title.capitalize()} is not done. To go on all the same, press n again."
+                )
+            elif "n" in keys:
                 console.print(f"No step comes after {assignment.title}.")
+            elif done and after:
+                console.print(f"When you are through with the lesson, press n to go on to {after.title}.")
             show_progress(console, State.read(project))
             say = ", ".join(f"{key} {what}" for key, what in KEYS.items()) if has_keys else "Ctrl-C ends"
             console.print(f"[dim]Watching. Save a file to check again; {say}.[/]")
