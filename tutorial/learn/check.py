@@ -17,7 +17,6 @@ from pathlib import Path
 
 from tutorial.course.assignment import Assignment, Requirement
 from tutorial.course.files import copy_project, project_files
-from tutorial.course.steps import all_steps
 from tutorial.learn.explain import (
     Event,
     Problem,
@@ -25,15 +24,17 @@ from tutorial.learn.explain import (
     explain_failure,
     file_in,
     hints,
+    last_line,
+    loading_problem,
     short,
-    symptom,
+    stopped_problem,
 )
 from tutorial.learn.sandbox.supervise import OUTPUT_KEPT, Ended, supervise
+from tutorial.learn.static_checks import LARGEST_FILE, static_problems
 from tutorial.services.processes import patience
 
 LIMIT = 30  # seconds that a test may take; more on a busy machine
 LOAD_LIMIT = 15  # the same for loading the project, which takes about a second
-LARGEST_FILE = 8 * 1024 * 1024  # bytes; a larger file is not copied
 
 
 class CannotCheck(RuntimeError):
@@ -100,7 +101,7 @@ def check(
     """
     begin = time.monotonic()
     verdict = Verdict()
-    verdict.problems = missing_files(project, assignment) or syntax_errors(project)
+    verdict.problems = static_problems(project, assignment)
     if not verdict.problems:
         with tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as directory:
             copy = Path(directory) / "project"
@@ -111,56 +112,6 @@ def check(
                 run_tests(copy, assignment, verdict, first or [], everything, only, on_state, cancel)
     verdict.seconds = time.monotonic() - begin
     return verdict
-
-
-def missing_files(project: Path, assignment: Assignment) -> list[Problem]:
-    """Return the files of the finished project that a learner's has not yet."""
-    has = {name.rpartition("/")[2] for name in project_files(project)}
-    missing = []
-    for name in assignment.solution:
-        if (project / name).is_file() or is_optional(assignment, name):
-            continue
-        base = name.rpartition("/")[2]
-        moved = next((other for other in project_files(project) if other.endswith(f"/{base}")), None)
-        home = next((step for step in all_steps() if (step / name).is_file()), assignment.readme.parent)
-        hint = f"The lesson says what belongs into it: {home.name}/README.md."
-        if moved and base in has and base != "__init__.py":
-            hint = f"There is {moved}, which has the same name. Does it belong here?"
-        elif base == "__init__.py":
-            hint = "An empty file is enough: it makes the directory a package."
-        missing.append(Problem(f"{name} is missing", name, hint=hint))
-    return missing
-
-
-def is_optional(assignment: Assignment, name: str) -> bool:
-    """Tell whether a project can be judged without a file: pictures, and the free choices of an exercise."""
-    if name.endswith((".svg", ".css")):
-        return True
-    return bool(assignment.exercise) and not (assignment.step / name).exists()
-
-
-def syntax_errors(project: Path) -> list[Problem]:
-    """Return the files that are no Python, one problem each."""
-    problems = []
-    for name, path in project_files(project).items():
-        if not name.endswith(".py") or name.startswith("tests/") or path.stat().st_size > LARGEST_FILE:
-            continue
-        try:
-            compile(path.read_bytes(), name, "exec", dont_inherit=True)
-        except SyntaxError as error:
-            line = (error.text or "").strip()
-            problems.append(
-                Problem(
-                    f"{type(error).__name__}: {error.msg}",
-                    name,
-                    error.lineno or 0,
-                    seen=short(line),
-                    hint="Look at this line and at the one before it: a bracket, a quote or a colon.",
-                )
-            )
-        except (ValueError, RecursionError, MemoryError) as error:
-            problems.append(Problem(f"This is no Python: {error}", name, hint="Look for stray characters."))
-    return problems
 
 
 def copy_for_check(project: Path, copy: Path, assignment: Assignment) -> None:
@@ -202,60 +153,6 @@ def load(
         return loading_problem(found, copy, assignment) if found else None
     file = next((event["loads"] for event in reversed(events) if "loads" in event), "config/settings.py")
     return stopped_problem(ended, file, copy)
-
-
-def loading_problem(found: Event, copy: Path, assignment: Assignment) -> Problem:
-    """Return the problem that an exception while loading shows."""
-    text = f"{found['error']}: {short(found['message'])}" if found["message"] else found["error"]
-    if found["error"] in ("SystemExit", "KeyboardInterrupt"):
-        text = f"The code ends the interpreter while it is loaded ({text})"
-    sign = symptom(text)
-    places = [(sign["file"], 0)] if sign else []
-    places += [tuple(found["place"])] if found["place"] else []
-    places += file_in(found["message"], assignment)
-    file, line = choose_place([*places, ("config/settings.py", 0)], copy, assignment)
-    line = line or next((number for name, number in places if name == file), 0)
-    hint = f"{sign['hint']} (docs/symptoms.md#{sign['number']})" if sign else loading_hint(found)
-    return Problem(text, file, line, seen="", hint=hint, traceback=found.get("traceback", ""))
-
-
-def loading_hint(found: Event) -> str:
-    """Return what to try about an exception while loading."""
-    if found["error"] in ("ImportError", "ModuleNotFoundError"):
-        return "Compare the name in the import with the name in the file it comes from."
-    if found["error"] == "NameError":
-        return "Is it spelt as where it is defined, and imported?"
-    return "`python manage.py check` in your directory shows the same, and -v here the whole traceback."
-
-
-def stopped_problem(ended: Ended, file: str, copy: Path) -> Problem:
-    """Return the problem of code that ended or hung instead of telling what came of it."""
-    frames = re.findall(r'File "(.+?)", line (\d+)', ended.output if ended.why == "hung" else "")
-    own = [(Path(path), int(line)) for path, line in frames if Path(path).is_relative_to(copy)]
-    own = [(path, line) for path, line in own if not path.is_relative_to(copy / "tests")]
-    line = 0
-    if own:
-        file, line = own[0][0].relative_to(copy).as_posix(), own[0][1]
-    if ended.why == "hung":
-        what = f"The code hangs: nothing happened for {ended.silent:.0f} s"
-        hint = "A loop without an end, or a wait for something that never comes."
-    elif ended.why == "printed too much":
-        what = f"The code prints without end: {ended.printed // 2**20} MB so far"
-        hint = "Take the print() out of the loop."
-    else:
-        code = ended.code or 0
-        by_signal = f"by signal {-code}" if code < 0 else f"with code {code}"
-        what = f"The code ends the interpreter ({by_signal})"
-        hint = "Look for exit(), quit(), os._exit() or os.kill()."
-    return Problem(
-        what, file, line, hint=hint, seen="" if frames else last_line(ended.output), traceback=ended.output
-    )
-
-
-def last_line(output: str) -> str:
-    """Return the last line of an output, shortened."""
-    lines = output.strip().splitlines()
-    return short(lines[-1]) if lines else ""
 
 
 def note_output(ended: Ended, verdict: Verdict) -> None:

@@ -11,6 +11,7 @@ from unicodedata import normalize
 
 from tutorial.course.assignment import Assignment, Requirement
 from tutorial.course.files import project_files
+from tutorial.learn.sandbox.supervise import Ended
 
 HINTS = Path(__file__).parent / "hints"
 LONGEST = 300  # characters of a value in a sentence
@@ -146,6 +147,60 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     case = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), event["case"])
     what = f"{required.text} [{case}]" if case else required.text
     return Problem(what, file, line, required, expected, seen, event["server"], hint, event["traceback"])
+
+
+def loading_problem(found: Event, copy: Path, assignment: Assignment) -> Problem:
+    """Return the problem that an exception while loading shows."""
+    text = f"{found['error']}: {short(found['message'])}" if found["message"] else found["error"]
+    if found["error"] in ("SystemExit", "KeyboardInterrupt"):
+        text = f"The code ends the interpreter while it is loaded ({text})"
+    sign = symptom(text)
+    places = [(sign["file"], 0)] if sign else []
+    places += [tuple(found["place"])] if found["place"] else []
+    places += file_in(found["message"], assignment)
+    file, line = choose_place([*places, ("config/settings.py", 0)], copy, assignment)
+    line = line or next((number for name, number in places if name == file), 0)
+    hint = f"{sign['hint']} (docs/symptoms.md#{sign['number']})" if sign else loading_hint(found)
+    return Problem(text, file, line, seen="", hint=hint, traceback=found.get("traceback", ""))
+
+
+def loading_hint(found: Event) -> str:
+    """Return what to try about an exception while loading."""
+    if found["error"] in ("ImportError", "ModuleNotFoundError"):
+        return "Compare the name in the import with the name in the file it comes from."
+    if found["error"] == "NameError":
+        return "Is it spelt as where it is defined, and imported?"
+    return "`python manage.py check` in your directory shows the same, and -v here the whole traceback."
+
+
+def stopped_problem(ended: Ended, file: str, copy: Path) -> Problem:
+    """Return the problem of code that ended or hung instead of telling what came of it."""
+    frames = re.findall(r'File "(.+?)", line (\d+)', ended.output if ended.why == "hung" else "")
+    own = [(Path(path), int(line)) for path, line in frames if Path(path).is_relative_to(copy)]
+    own = [(path, line) for path, line in own if not path.is_relative_to(copy / "tests")]
+    line = 0
+    if own:
+        file, line = own[0][0].relative_to(copy).as_posix(), own[0][1]
+    if ended.why == "hung":
+        what = f"The code hangs: nothing happened for {ended.silent:.0f} s"
+        hint = "A loop without an end, or a wait for something that never comes."
+    elif ended.why == "printed too much":
+        what = f"The code prints without end: {ended.printed // 2**20} MB so far"
+        hint = "Take the print() out of the loop."
+    else:
+        code = ended.code or 0
+        by_signal = f"by signal {-code}" if code < 0 else f"with code {code}"
+        what = f"The code ends the interpreter ({by_signal})"
+        hint = "Look for exit(), quit(), os._exit() or os.kill()."
+    return Problem(
+        what, file, line, hint=hint, seen="" if frames else last_line(ended.output), traceback=ended.output
+    )
+
+
+def last_line(output: str) -> str:
+    """Return the last line of an output, shortened."""
+    lines = output.strip().splitlines()
+    return short(lines[-1]) if lines else ""
 
 
 def file_in(message: str, assignment: Assignment) -> list[tuple[str, int]]:
