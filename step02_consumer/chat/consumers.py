@@ -10,20 +10,6 @@ MAX_ROOM_NAME = 100  # characters
 MAX_MESSAGE = 4096  # bytes of UTF-8
 
 
-def read_message(text_data):
-    """Return the message in a frame; raise ValueError, in words for its sender, if there is none."""
-    try:
-        message = json.loads(text_data)["message"]
-        size = len(message.encode())
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise ValueError('This is not a chat message. Send JSON like {"message": "hello"}.') from None
-    if not message.strip():
-        raise ValueError("The message is empty.")
-    if size > MAX_MESSAGE:
-        raise ValueError(f"The message is too long: {size} bytes, where {MAX_MESSAGE} are allowed.")
-    return message
-
-
 class ChatConsumer(AsyncWebsocketConsumer):
     async def connect(self):
         """Called when a browser opens the socket."""
@@ -73,3 +59,17 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 }
             )
         )
+
+
+def read_message(text_data):
+    """Return the message in a frame; raise ValueError, in words for its sender, if there is none."""
+    try:
+        message = json.loads(text_data)["message"]
+        size = len(message.encode())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ValueError('This is not a chat message. Send JSON like {"message": "hello"}.') from None
+    if not message.strip():
+        raise ValueError("The message is empty.")
+    if size > MAX_MESSAGE:
+        raise ValueError(f"The message is too long: {size} bytes, where {MAX_MESSAGE} are allowed.")
+    return message

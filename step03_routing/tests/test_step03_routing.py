@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from urllib.parse import quote
 
 import pytest
@@ -87,7 +89,7 @@ async def test_an_unknown_path_is_refused(server, site, path):
 
 
 async def test_a_bad_frame_over_the_wire(socket):
-    """Also behind a real server, bad frames get an error and the socket lives; so does an empty frame."""
+    """Behind a real server, too, a bad or empty frame gets an error and the socket lives."""
     async with socket() as alice:
         for frame in ["", "not JSON", b"\x00\xff", "[" * 60_000, json.dumps({"message": "x" * 5000})]:
             await alice.send(frame)
@@ -97,14 +99,36 @@ async def test_a_bad_frame_over_the_wire(socket):
 
 
 async def test_a_huge_frame_closes_only_its_own_socket(site):
-    """A frame of more than 64 KiB closes its socket before it can fill the server's memory."""
+    """A frame of more than 1 MiB closes its own socket; the others go on."""
     server = site.shared_server("runserver")
     headers = site.headers(server.url, "alice")
     address = server.websocket_url("/ws/chat/room1/")
     async with connect(address, additional_headers=headers, proxy=None) as bob:
         async with connect(address, additional_headers=headers, proxy=None) as alice:
-            await alice.send("x" * 65_537)
+            await alice.send("x" * (1024 * 1024 + 1))
             with pytest.raises(ConnectionClosed):
                 await hear(alice)
         await say(bob, "still here")
         assert (await hear(bob))["message"] == "still here"
+
+
+EARLY = """
+import sys
+from django.apps import apps
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "chat.consumers" and not apps.ready:
+            sys.exit("config/asgi.py imports chat.routing before get_asgi_application() has loaded the apps")
+
+sys.meta_path.insert(0, Finder())
+import config.asgi
+"""
+
+
+def test_the_routes_are_imported_after_the_apps_are_loaded(pytestconfig):
+    """asgi.py imports chat.routing after get_asgi_application(), so that consumers may import models."""
+    command = [sys.executable, "-c", EARLY]
+    done = subprocess.run(command, cwd=pytestconfig.rootpath, capture_output=True, text=True, timeout=600)
+    assert done.stderr == ""
+    assert done.returncode == 0

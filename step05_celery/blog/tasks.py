@@ -19,18 +19,10 @@ def is_final(error):
 
 
 @shared_task(
-    # Acknowledged when it is done: a task whose worker dies goes back to the queue.
-    acks_late=True,
-    reject_on_worker_lost=True,
-    acks_on_timeout=False,
-    # Each death costs one of the tries, so that a mail that kills its process is given up in the end.
-    retry_on_worker_lost=True,
-    default_retry_delay=1,
-    # Tried again after up to 1, 2, 4 … 60 s. Every error of smtplib or a socket is an OSError.
+    # Every error of smtplib or of a socket is an OSError. Tried again after up to 1, 2, 4 … 60 s.
     autoretry_for=(OSError, SoftTimeLimitExceeded),
     retry_backoff=True,
     retry_backoff_max=60,
-    retry_jitter=True,
     max_retries=20,
 )
 def send_notification_email(user_id, message):

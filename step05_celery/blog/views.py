@@ -8,6 +8,9 @@ from blog.forms import PostForm
 from blog.models import Post
 from blog.tasks import send_notification_email
 
+NOTICE = "A notice about it is on its way to you by mail."
+NO_ADDRESS = "Your account has no address to send a notice to."
+
 
 def post_list(request):
     """Show the latest posts."""
@@ -26,7 +29,7 @@ def create_post(request):
             form.save()
             # On commit: a worker must not look for a post that is not there yet, or never will be.
             send_notification_email.delay_on_commit(request.user.id, "記事が公開されました")
-        messages.success(request, "Published. A notice about it is on its way to you by mail.")
+        messages.success(request, "Published. " + (NOTICE if request.user.email else NO_ADDRESS))
     except OperationalError:
         messages.warning(
             request, "Published, but the notice may not have been queued: the broker does not answer."

@@ -2,9 +2,13 @@
 
 import os
 import re
+import secrets
 import signal
+import subprocess
+import sys
 from uuid import uuid4
 
+import httpx
 import psutil
 import pytest
 import redis
@@ -16,9 +20,15 @@ from blog.models import Post
 from blog.tasks import send_notification_email
 from tutorial.services.processes import wait_until
 from tutorial.testing.mail_server import MailServer
+from tutorial.testing.site import Server
 
 POST = {"title": "最初の記事", "body": "本文です。"}
 NOTICE = "記事が公開されました"
+PRODUCTION = {
+    "DJANGO_SETTINGS_MODULE": "config.production",
+    "SECRET_KEY": secrets.token_urlsafe(50),
+    "ALLOWED_HOSTS": "127.0.0.1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +95,7 @@ async def test_a_post_is_published_and_a_worker_sends_the_mail(open_page, site, 
 
 
 async def test_without_a_broker_the_post_is_kept_and_the_author_told(open_page, site, unused_port):
-    """With the broker down a post is saved all the same, and the page says that the notice may be missing."""
+    """With the broker down the post is saved anyway, and the page says that the notice may be missing."""
     site_env, site.env = site.env, site.env | {"REDIS_URL": f"redis://127.0.0.1:{unused_port}"}
     server = site.server("runserver")
     site.env = site_env
@@ -123,6 +133,15 @@ def test_no_notice_is_queued_for_a_post_that_is_rolled_back(client, author, queu
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(("address", "says"), [("a@example.com", "on its way"), ("", "has no address")])
+def test_the_page_promises_a_mail_only_to_an_address(client, author, queue, address, says):
+    """An author whose account has no address reads that no notice is sent."""
+    author.email = address
+    author.save()
+    assert says in client.post(reverse("blog:create_post"), POST, follow=True).text
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("fault", [{"title": ""}, {"body": " "}, {"title": "x" * 201}])
 def test_an_invalid_post_is_explained_and_kept_in_the_form(client, author, fault):
     """The form comes back with the reason and with what was typed."""
@@ -134,7 +153,7 @@ def test_an_invalid_post_is_explained_and_kept_in_the_form(client, author, fault
 
 
 def test_writing_needs_a_login(client):
-    """Whoever is not logged in is sent to the login page."""
+    """A visitor who is not logged in is sent to the login page."""
     assert client.get(reverse("blog:create_post")).url == "/login/?next=/blog/new/"
 
 
@@ -251,3 +270,43 @@ def test_the_first_page_leads_to_chat_and_blog(client):
     """Every page has links to the chat and to the blog."""
     page = client.get("/").text
     assert re.findall(r'<a href="(/\w+/)">', page)[:2] == ["/chat/", "/blog/"]
+
+
+@pytest.fixture
+def manage(pytestconfig):
+    """Run a command of manage.py with the production settings."""
+
+    def manage(*arguments, **env):
+        command = [sys.executable, "manage.py", *arguments]
+        env = os.environ | PRODUCTION | env
+        root = pytestconfig.rootpath
+        return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=600)
+
+    return manage
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SECRET_KEY", ""), ("ALLOWED_HOSTS", ""), ("ALLOWED_HOSTS", "*")]
+)
+def test_production_needs_a_key_and_hosts(manage, name, value):
+    """config.production starts only with a SECRET_KEY and named ALLOWED_HOSTS, and says so."""
+    done = manage("check", **{name: value})
+    assert done.returncode != 0
+    assert name in done.stderr.splitlines()[-1]
+
+
+def test_the_deployment_check_is_clean(manage):
+    """With config.production, `check --deploy` finds nothing."""
+    done = manage("check", "--deploy", "--fail-level", "WARNING")
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout
+
+
+def test_production_serves_its_own_scripts_and_allows_no_others(site):
+    """With config.production any ASGI server serves room.js, and no page may run another site's script."""
+    with Server(site, "daphne", env=PRODUCTION | {"HTTPS": "0"}).start() as server:
+        response = httpx.get(f"{server.url}/static/chat/room.js")
+        policy = httpx.get(f"{server.url}/login/").headers["Content-Security-Policy"]
+    assert "new WebSocket" in response.text
+    assert "default-src 'self'" in policy
+    assert "unsafe-inline" not in policy

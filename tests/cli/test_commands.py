@@ -146,7 +146,7 @@ def test_list_says_where_one_is(tutorial, mine):
     lines = tutorial("list", mine).output.splitlines()
     for assignment in (*(step_assignment(step.name) for step in all_steps()), *all_exercises()):
         [line] = [line for line in lines if f" {assignment.name} " in line]
-        assert str(assignment.about["minutes"]) in line
+        assert str(assignment.minutes) in line
         assert ("you are here" in line) == (assignment.name == "step03_routing")
         assert ("✓" in line) == (assignment.name == "step02_consumer")
     assert f"Your code: {mine}" in lines

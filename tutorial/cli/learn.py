@@ -71,7 +71,7 @@ def set_up(assignment: "Assignment", directory: Path | None) -> None:
         typer.echo(f"What was in {target} is now in {aside}.")
         if Path.cwd().is_relative_to(aside):
             typer.echo(f"You are in it still. Go to the new one: cd {target.absolute()}")
-    typer.echo(f"{target} is ready for {assignment.title}, about {assignment.about['minutes']} minutes.")
+    typer.echo(f"{target} is ready for {assignment.title}, about {assignment.minutes} minutes.")
     if not (target / ".git").exists():
         typer.echo("git isn't installed, so no git repository was created.")
     say_what_next(assignment, directory)

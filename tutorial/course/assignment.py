@@ -8,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tutorial.course.compose import compose
+from tutorial.course.compose import additions, compose, read_files
 from tutorial.course.files import project_files
 from tutorial.course.front_matter import front_matter
 from tutorial.course.steps import ROOT, UnknownStep, all_steps, find_step, number
 
 EXERCISES = ROOT / "exercises"
+# What a lesson changes in the files it gives, so that the learner types it.
+BEGINNINGS = Path(__file__).parent / "beginnings"
 
 
 class UnknownAssignment(ValueError):
@@ -116,16 +118,43 @@ class Assignment:
             found |= {f"tests/{path.name}": path for path in self.exercise.glob("*.py")}
         return found
 
+    @property
+    def minutes(self) -> int:
+        """How long it takes: a number, or one for each section of a lesson."""
+        stated = self.about["minutes"]
+        return sum(stated.values()) if isinstance(stated, dict) else stated
+
     @cached_property
-    def given(self) -> dict[str, Path]:
-        """The files that the lesson hands out instead of having them typed, tests included."""
+    def beginning(self) -> dict[str, bytes]:
+        """The files that work on it begins with, by their path in the project."""
         if self.exercise:
-            return self.tests()
-        names = self.about.get("given", [])
-        if not earlier_step(self.step):
-            # The first lesson is read, not typed. Whoever types it all the same is spared the pages.
-            names = [name for name in self.solution if not name.endswith(".py")]
-        return {name: self.step / name for name in names} | self.tests()
+            before = read_files(self.step)
+        else:
+            earlier = earlier_step(self.step)
+            before = read_files(earlier) if earlier else {}
+        return {name: content for name, content in (before | self.given).items() if name != "README.md"}
+
+    @cached_property
+    def given(self) -> dict[str, bytes]:
+        """The files that the lesson hands out instead of having them typed, tests included.
+
+        The lesson names them or their directories. Where the learner types a part of such a file, a directory
+        in `beginnings/` has what to change in it.
+        """
+        tests = {name: path.read_bytes() for name, path in self.tests().items()}
+        if self.exercise:
+            return tests
+        earlier = earlier_step(self.step)
+        before, finished = read_files(earlier) if earlier else {}, read_files(self.step)
+        named = {
+            name: content
+            for name, content in finished.items()
+            if any(name == given or name.startswith(f"{given}/") for given in self.about.get("given", []))
+        }
+        changed = additions(
+            before | named, BEGINNINGS / self.step.name, f"beginnings/{self.step.name}", self.step.name
+        )
+        return named | changed | tests
 
     def nearest_file(self, name: str) -> str:
         """Return the names of the finished project's files that are most like one, in a sentence."""
@@ -153,9 +182,7 @@ def all_exercises() -> list[Assignment]:
     for readme in EXERCISES.glob("*/README.md"):
         about = front_matter(readme)
         found.append(Assignment(readme.parent.name, find_step(about["step"]), readme.parent))
-    return sorted(
-        found, key=lambda assignment: (assignment.step.name, assignment.about["minutes"], assignment.name)
-    )
+    return sorted(found, key=lambda assignment: (assignment.step.name, assignment.minutes, assignment.name))
 
 
 def exercise_assignment(name: str) -> Assignment:

@@ -30,27 +30,47 @@ def compose(step: Path, solution: Path | None = None) -> dict[str, bytes]:
     Raises:
         DoesNotFit: A file of the solution has no place in the step.
     """
-    files = {name: path.read_bytes() for name, path in project_files(step).items()}
+    files = read_files(step)
     if solution is None:
         return files
-    for name, path in project_files(solution).items():
+    return files | additions(files, solution, f"Exercise {solution.parent.name}, {solution.name}", step.name)
+
+
+def read_files(directory: Path) -> dict[str, bytes]:
+    """Return the contents of a project's files by their path in it."""
+    return {name: path.read_bytes() for name, path in project_files(directory).items()}
+
+
+def additions(files: dict[str, bytes], directory: Path, where: str, step: str) -> dict[str, bytes]:
+    """Return those files of a project that a directory makes, replaces or changes, as they are then.
+
+    Args:
+        files: The project.
+        directory: What is laid over it, as described above.
+        where: What an error calls the directory.
+        step: What an error calls the project.
+
+    Raises:
+        DoesNotFit: A file has no place in the project.
+    """
+    found: dict[str, bytes] = {}
+    for name, path in project_files(directory).items():
         target = target_of(name)
         if target == name:
-            files[name] = path.read_bytes()
+            found[name] = path.read_bytes()
             continue
-        where = f"Exercise {solution.parent.name}, {solution.name}/{name}"
         if target not in files:
             raise DoesNotFit(
-                f"{where}: {step.name} has no {target} to add to. Rename it, or write the file whole."
+                f"{where}/{name}: {step} has no {target} to add to. Rename it, or write the file whole."
             )
         old, addition = files[target].decode(), path.read_text(encoding="utf-8")
         if name.endswith(".patch"):
-            new = apply_patch(old, addition, where, f"{step.name}/{target}")
+            new = apply_patch(old, addition, f"{where}/{name}", f"{step}/{target}")
         else:
             blank = "\n\n" if addition.startswith(("def ", "class ")) else "\n"
             new = old + blank + addition
-        files[target] = new.encode()
-    return files
+        found[target] = new.encode()
+    return found
 
 
 def target_of(name: str) -> str:

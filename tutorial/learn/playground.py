@@ -3,15 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from tutorial.course.assignment import Assignment, UnknownAssignment, earlier_step, find_assignment
-from tutorial.course.files import project_files
+from tutorial.course.files import write_files
 from tutorial.course.git import GitFailed, git, merge
 from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.signals import ended_by_signals, uninterrupted
@@ -204,22 +202,8 @@ def lay_out(assignment: Assignment, target: Path) -> None:
 
     Raises:
         OSError: They cannot be written.
-        WrongUse: Django could not make an empty project.
     """
-    base = assignment.step if assignment.exercise else earlier_step(assignment.step)
-    if base is None:
-        command = [sys.executable, "-m", "django", "startproject", "config", str(target)]
-        env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
-        with uninterrupted():
-            done = subprocess.run(  # noqa: S603
-                command, env=env, capture_output=True, text=True, check=False, timeout=60
-            )
-        if done.returncode:
-            raise WrongUse(f"No empty project: {done.stderr.strip().splitlines()[-1]}")
-    files = {name: path for name, path in project_files(base).items() if name != "README.md"} if base else {}
-    for name, path in (files | assignment.given).items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target / name)
+    write_files(assignment.beginning, target)
 
 
 def go_on(assignment: Assignment, directory: Path) -> list[str]:
@@ -233,10 +217,9 @@ def go_on(assignment: Assignment, directory: Path) -> list[str]:
     make_commit(directory, f"Before {assignment.title}")
     before = earlier_step(assignment.step)
     unsettled = []
-    for name, path in assignment.given.items():
+    for name, new in assignment.given.items():
         mine = directory / name
-        base = before / name if before else path
-        new = path.read_bytes()
+        base = before / name if before else mine
         if mine.is_file() and not name.startswith("tests/"):
             old = mine.read_bytes()
             try:

@@ -145,7 +145,7 @@ def show_list(console: Console, state: State, directory: Path | None) -> None:
                 Text("✓" if total and met == total else " ", "green"),
                 assignment.name,
                 f"step {number(assignment.step)}" if assignment.exercise else "",
-                str(assignment.about["minutes"]),
+                str(assignment.minutes),
                 f"{met}/{total}".rjust(5),
                 ProgressBar(max(total, 1), met, width=10),
                 Text("you are here" if assignment.name == state.assignment else "", "bold cyan"),

@@ -1,0 +1,62 @@
+"""Settings for a server that others use: DJANGO_SETTINGS_MODULE=config.production."""
+
+import os
+
+from django.core.exceptions import ImproperlyConfigured
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from config.settings import *
+
+DEBUG = False
+SECRET_KEY = os.environ.get("SECRET_KEY")
+if not SECRET_KEY or not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
+    raise ImproperlyConfigured("Set SECRET_KEY, and ALLOWED_HOSTS to host names with spaces between.")
+
+# Only HTTPS. HTTPS=0 is for a try on a machine without a certificate.
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = os.environ.get("HTTPS", "1") == "1"
+SECURE_HSTS_SECONDS = 365 * 24 * 3600
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+
+# Without DEBUG, Django serves no static files; servestatic does, from any ASGI server.
+SERVESTATIC_USE_FINDERS = True
+MIDDLEWARE[1:1] = ["servestatic.middleware.ServeStaticMiddleware", "csp.middleware.CSPMiddleware"]
+
+# The browser runs no script and takes no style but those from our own static files.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    },
+}
+
+# Django's own default prints errors only while DEBUG is on.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"django": {"handlers": ["console"], "level": "INFO"}},
+}
+
+CHANNEL_LAYERS["default"]["CONFIG"] |= {
+    # One retry at once: the connection from the pool may have died with the broker.
+    "hosts": [{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}],
+    # Messages that may wait for one process. The default, 100, is too few for a crowd.
+    "capacity": 1000,
+}
+
+EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS", "0") == "1"
+
+# The first limit raises in the task, the second kills its process. The task is not lost with it.
+CELERY_TASK_SOFT_TIME_LIMIT = 3 * EMAIL_TIMEOUT
+CELERY_TASK_TIME_LIMIT = 4 * EMAIL_TIMEOUT
+CELERY_TASK_ACKS_ON_TIMEOUT = False
+# Each death costs one of a task's tries, so that a mail that kills its process is given up in the end.
+CELERY_TASK_RETRY_ON_WORKER_LOST = True
+CELERY_TASK_ANNOTATIONS = {"*": {"default_retry_delay": 1}}
+# Reserve no more tasks than are worked on: a reserved task's visibility timeout runs already.
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
