@@ -112,9 +112,9 @@ def test_an_exercise_is_set_up(tutorial, tmp_path, exercise):
 @pytest.mark.parametrize(
     ("place", "name", "at"),
     [
-        (shutil, "copy", 0),
-        (shutil, "copy", 1),
-        (shutil, "copy", 7),
+        (playground.Path, "write_bytes", 0),
+        (playground.Path, "write_bytes", 1),
+        (playground.Path, "write_bytes", 7),
         (playground, "make_repository", 0),
         (playground, "swap", 0),
         # The old directory has another name by then, and gets its own back.
