@@ -4,7 +4,6 @@ import errno
 import itertools
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
