@@ -1,4 +1,4 @@
-"""Exercise: a clock that the server pushes, and that stops when nobody looks."""
+"""Exercise: a clock that the server pushes, and that stops when the browser goes."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ PATIENCE = 15  # seconds, more on a busy machine
 
 
 class Browser:
-    """What stands between the consumer and a browser; a send to one that is gone raises, as in daphne."""
+    """What is between the consumer and a browser. A send to a browser that is gone raises, as in daphne."""
 
     def __init__(self):
         self.gone, self.missed = False, asyncio.Event()
@@ -52,14 +52,14 @@ async def open_clock():
 
 
 async def close(socket):
-    """Tell the consumer that its browser is gone, and wait until it has ended."""
+    """Tell the consumer that its browser is gone, and wait until it ends."""
     if not socket.future.done():
         await socket.send_input({"type": "websocket.disconnect", "code": 1001})
         await asyncio.wait([socket.future], timeout=patience(PATIENCE))
 
 
 async def tick(socket):
-    """Return the next time that is pushed, or fail."""
+    """Return the next time from the clock, or fail."""
     assert not await socket.receive_nothing(timeout=patience(PATIENCE)), "The clock stands still."
     frame = await socket.receive_json_from()
     assert list(frame) == ["time"]
@@ -67,14 +67,14 @@ async def tick(socket):
 
 
 async def test_the_time_comes_at_once(open_clock):
-    """The first frame, {"time": …} in ISO 8601 with its zone, comes without being asked for."""
+    """The first frame, {"time": …} in ISO 8601 with its zone, comes without a request."""
     now = await tick(await open_clock())
     assert now.tzinfo, "The time does not say its zone."
     assert abs((datetime.now(UTC) - now).total_seconds()) < patience(PATIENCE)
 
 
 async def test_it_goes_on_each_second(open_clock):
-    """A frame comes every second, and no second comes twice."""
+    """A frame comes every second, and no time comes twice."""
     socket = await open_clock()
     times = [await tick(socket) for _ in range(4)]
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
@@ -83,7 +83,7 @@ async def test_it_goes_on_each_second(open_clock):
 
 
 async def test_all_clocks_tick_together(open_clock):
-    """Twenty clocks each tick twice in the time that one needs: nothing blocks the loop."""
+    """Twenty clocks each tick twice in the time one takes: nothing blocks the loop."""
     sockets = [await open_clock() for _ in range(20)]
     async with asyncio.timeout(patience(PATIENCE)):
         for _ in range(2):
@@ -109,7 +109,7 @@ async def test_it_stops_when_the_socket_closes(open_clock):
         await close(socket)
         assert socket.future.done(), "The consumer goes on after its browser has gone."
         assert socket.future.exception() is None
-    # What was cancelled needs a turn of the loop to end.
+    # A cancelled task needs a turn of the loop to end.
     await asyncio.sleep(0)
     left = [task.get_coro().__qualname__ for task in asyncio.all_tasks() - before if not task.cancelling()]
     assert not left, f"Still running: {left}"

@@ -1,4 +1,4 @@
-"""Exercise: a second address, where every frame comes back to whoever sent it."""
+"""Exercise: a second address, where every frame comes back to its sender."""
 
 import asyncio
 
@@ -62,7 +62,7 @@ async def test_an_empty_frame_disturbs_nothing(open_echo):
 
 
 async def test_nobody_else_hears_it(open_echo):
-    """An echo has no group: what one socket says, no other hears."""
+    """An echo has no group: a frame from one socket reaches no other."""
     alice, bob = await open_echo("alice"), await open_echo("bob")
     await alice.send("alice's")
     assert await hear(alice) == "alice's"
@@ -71,7 +71,7 @@ async def test_nobody_else_hears_it(open_echo):
 
 
 async def test_strangers_stay_out(server, site):
-    """The Origin check stands in front of the new route as well."""
+    """The Origin check guards the new route as well."""
     with pytest.raises(InvalidStatus) as refusal:
         async with connect(
             server.websocket_url("/ws/echo/"), origin="https://evil.example", proxy=None

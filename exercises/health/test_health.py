@@ -29,14 +29,14 @@ def use_broker(settings):
 
 @pytest.fixture
 def silent_port():
-    """A port where connections are taken and nothing is ever answered."""
+    """A port that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 @pytest.fixture
 def production(settings):
-    """Set what differs where DEBUG is off: only one host name, and only HTTPS."""
+    """Set what differs when DEBUG is off: only one host name, and only HTTPS."""
     settings.ALLOWED_HOSTS = ["chat.example.com"]
     settings.SECURE_SSL_REDIRECT = True
 
@@ -50,7 +50,7 @@ def test_a_healthy_server_answers_200(client):
 
 
 def test_nobody_keeps_the_answer(client):
-    """Yesterday's health is worth nothing: Cache-Control says no-store."""
+    """An old answer is worth nothing: Cache-Control says no-store."""
     assert "no-store" in client.get("/healthz").headers.get("cache-control", "")
 
 
@@ -66,7 +66,7 @@ def test_without_a_broker_it_answers_503_in_time(client, use_broker, request, po
 
 
 def test_the_broker_comes_back_and_so_does_the_server(client, use_broker):
-    """After the broker's death and return, /healthz answers 200 again by itself."""
+    """When the broker dies and returns, /healthz answers 200 again by itself."""
     with Broker() as broker:
         use_broker(broker.port)
         answers = [client.get("/healthz").status_code]
@@ -88,12 +88,12 @@ def test_a_probe_knows_neither_name_nor_https(client):
 @pytest.mark.usefixtures("production")
 @pytest.mark.parametrize(("host", "status"), [("10.0.0.7:8000", 400), ("chat.example.com", 301)])
 def test_the_other_pages_stay_protected(client, host, status):
-    """The page / still refuses a foreign host name and still leads to HTTPS."""
+    """The page / still refuses a foreign host name and redirects to HTTPS."""
     assert client.get("/", headers={"host": host}).status_code == status
 
 
 def test_a_real_server_answers(site):
-    """The same under daphne, ten times over, HEAD included."""
+    """All this works under daphne too, ten times over, HEAD included."""
     url = f"{site.shared_server('daphne').url}/healthz"
     with httpx.Client(trust_env=False, timeout=60) as probe:
         assert [probe.get(url).json() for _ in range(10)] == [HEALTHY] * 10

@@ -1,4 +1,4 @@
-"""Exercise: whoever enters a room reads what was said before."""
+"""Exercise: when you enter a room, you read what was said before."""
 
 import asyncio
 import json
@@ -82,14 +82,14 @@ async def test_a_newcomer_reads_what_was_said_before(socket):
 
 
 async def test_a_new_room_has_an_empty_history(socket):
-    """A room in which nothing was said yet answers with an empty list; another room's talk is not in it."""
+    """An empty room answers with an empty list: another room's messages aren't in it."""
     async with socket(room=f"attic {uuid4()}") as eve, socket() as alice:
         await say(eve, "for the attic")
         assert await ask(alice) == []
 
 
 async def test_only_the_latest_fifty_are_told(socket):
-    """A long conversation is not sent whole: the latest 50 messages are, oldest first."""
+    """Of a long conversation, only the latest 50 messages are sent, oldest first."""
     texts = [str(number) for number in range(KEPT + 5)]
     async with socket() as alice:
         await say(alice, *texts)
@@ -97,7 +97,7 @@ async def test_only_the_latest_fifty_are_told(socket):
 
 
 async def test_what_is_refused_is_not_stored(socket):
-    """A message that the server refuses is not part of the history."""
+    """A message that the server refuses isn't part of the history."""
     async with socket() as alice:
         for text in ("", "x" * 5000):
             await alice.send(json.dumps({"message": text}))
@@ -106,7 +106,7 @@ async def test_what_is_refused_is_not_stored(socket):
 
 
 async def test_nothing_is_missing_or_doubled_where_history_and_live_meet(socket):
-    """Who enters in the middle of a lively talk has every message once: in the history or after it."""
+    """If you enter in the middle of a lively talk, you get every message once: in the history or after it."""
     texts = [str(number) for number in range(45)]
     async with socket("alice") as alice:
         talk = asyncio.create_task(say(alice, *texts))
@@ -123,7 +123,7 @@ async def test_nothing_is_missing_or_doubled_where_history_and_live_meet(socket)
 
 
 async def test_the_history_is_told_by_every_server(site, socket):
-    """The history is in the database, not in the memory of a server: another process tells it as well."""
+    """The history is in the database, not in a server's memory: another process sends it as well."""
     async with socket("alice") as alice:
         await say(alice, "told to one")
     async with socket("bob", server=site.shared_server("daphne")) as bob:

@@ -18,7 +18,7 @@ NOTICE = "記事が公開されました"
 
 
 class SlowMailServer(MailServer):
-    """A mail server that can take a mail and answer late, when its client has given up.
+    """A mail server that can take a mail and answer late, after its client has given up.
 
     Attributes:
         late: Whether it answers late.
@@ -43,7 +43,7 @@ def mail_server():
 
 @pytest.fixture(scope="module")
 def workers(site, mail_server):
-    """Two real workers. What they have not finished after 2 s is delivered again, to either."""
+    """Two real workers. A task that isn't finished after 2 s is delivered again, to either."""
     env = mail_server.env | {"EMAIL_TIMEOUT": "600", "VISIBILITY_TIMEOUT": "2"}
     names = [("--without-mingle", "-n", f"worker{number}@%h") for number in (1, 2)]
     workers = [site.worker(env=env, arguments=name) for name in names]
@@ -54,7 +54,7 @@ def workers(site, mail_server):
 
 @pytest.fixture
 def mail(workers, mail_server):
-    """The mail server, willing and empty."""
+    """The mail server, which takes every mail and has none yet."""
     mail_server.refusal, mail_server.late = None, False
     mail_server.stall.set()
     mail_server.messages.clear()
@@ -64,7 +64,7 @@ def mail(workers, mail_server):
 
 @pytest.fixture
 def settled(site, workers):
-    """Wait until the tasks are done and nothing is left to do, so that no second mail can follow."""
+    """Wait until all tasks are done, so that no second mail can follow."""
 
     def settled(*task_ids):
         def quiet():
@@ -78,7 +78,7 @@ def settled(site, workers):
 
 
 def nothing_left(site):
-    """Tell whether the broker has no task queued and none unacknowledged."""
+    """Return whether the broker has no task queued and none unacknowledged."""
     with redis.Redis.from_url(site.env["REDIS_URL"]) as broker:
         return not broker.llen("celery") and not broker.llen("late") and not broker.hlen("unacked")
 
@@ -95,19 +95,19 @@ def publish(site):
 
 
 def accepts_a_notice():
-    """Tell whether the task takes the name of a notice."""
+    """Return whether the task takes the name of a notice."""
     return "notice" in signature(send_notification_email.run).parameters
 
 
 def test_a_task_delivered_twice_sends_one_mail(mail, publish, settled):
-    """The same task (the same task id) twice in the queue is one mail."""
+    """The same task (by its id) twice in the queue sends one mail."""
     task_id = str(uuid4())
     settled(publish(task_id), publish(task_id))
     assert len(mail.messages) == 1
 
 
 def test_a_task_longer_than_the_visibility_timeout_sends_one_mail(mail, publish, settled, workers):
-    """A task that runs for longer than the visibility timeout is delivered again, and sends one mail."""
+    """A task that runs longer than the visibility timeout is delivered again, and sends one mail."""
     mail.stall.clear()
     task = publish()
     wait_until(lambda: mail.attempts, 20, "the first attempt")
@@ -131,7 +131,7 @@ def test_two_tasks_about_one_notice_send_one_mail(mail, publish, settled):
 
 
 def test_different_notices_and_different_users_are_mailed_each(mail, publish, settled):
-    """Another notice, another user and another task of the same words each send their own mail."""
+    """Another notice, another user and another task with the same text each send a mail of their own."""
     assert accepts_a_notice(), "send_notification_email takes no argument `notice` yet."
     notice = f"post-{uuid4()}"
     settled(publish(notice=notice), publish(notice=notice, user="bob"), publish(notice=f"{notice}b"))
@@ -140,7 +140,7 @@ def test_different_notices_and_different_users_are_mailed_each(mail, publish, se
 
 
 def test_a_published_post_is_named_in_its_notice(mail, publish, settled, site):
-    """The view publishes with notice="post-ID", so that a repeated task about that post mails nothing."""
+    """The view publishes with notice="post-ID", so that a repeated task about that post sends no mail."""
     server = site.shared_server("daphne")
     with httpx.Client(base_url=server.url, cookies={"sessionid": site.sessions["alice"]}) as client:
         form = client.get("/blog/new/").text
@@ -158,7 +158,7 @@ LAST_POST = "import django; django.setup(); from blog.models import Post; print(
 
 
 def test_a_refusal_for_now_frees_the_notice(mail, publish, settled):
-    """A mail server that is busy gets the mail later: a failed attempt gives its claim back."""
+    """A busy mail server gets the mail later: a failed attempt gives its claim back."""
     mail.refusal = "451 come back later"
     task = publish(str(uuid4()))
     wait_until(lambda: mail.attempts >= 2, 20, "a second attempt")
@@ -177,12 +177,12 @@ def test_the_claim_of_a_dead_process_runs_out(mail, publish, settled, workers):
             child.kill()
     mail.stall.set()
     settled(task)
-    # Two, if the mail server has not noticed yet that the dead one is gone, and takes its mail as well.
+    # Two, if the mail server hasn't noticed yet that the killed process is gone, and takes its mail as well.
     assert len({message["Message-ID"] for message in mail.messages}) == 1
 
 
 def test_a_late_answer_leads_to_mails_that_a_mailbox_can_tell_are_one(site, mail, publish):
-    """A server that takes a mail and answers too late gets it again, under the same Message-ID."""
+    """A server that takes a mail and answers too late gets it again, with the same Message-ID."""
     mail.late = True
     with site.worker(
         env=mail.env | {"EMAIL_TIMEOUT": "1"}, arguments=("-Q", "late", "-n", "late@%h")

@@ -1,4 +1,4 @@
-"""Exercise: the consumer lets Channels do the JSON, and loses none of its manners."""
+"""Exercise: the consumer lets Channels do the JSON, and still does all it did."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ PATIENCE = 15  # seconds, more on a busy machine
 
 
 class Browser:
-    """What stands between the consumer and a browser; a send to one that is gone raises, as in daphne."""
+    """What is between the consumer and a browser. A send to a browser that is gone raises, as in daphne."""
 
     def __init__(self):
         self.gone, self.missed = False, asyncio.Event()
@@ -58,7 +58,7 @@ async def visitor(username="alice"):
 
 
 def memberships():
-    """Return how many sockets the broker counts in all groups together."""
+    """Return how many sockets the broker has in all groups together."""
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         return sum(broker.zcard(group) for group in broker.scan_iter("asgi:group:*"))
 
@@ -72,7 +72,7 @@ def test_channels_does_the_json():
 
 
 async def test_japanese_goes_over_the_wire_as_itself():
-    """こんにちは! is sent as こんにちは!, and not as \\u3053\\u3093… in twice the bytes."""
+    """こんにちは! is sent as こんにちは!, not as \\u3053\\u3093… in twice the bytes."""
     async with visitor() as alice:
         await alice.send_json_to({"message": "こんにちは!"})
         frame = await alice.receive_from(timeout=patience(PATIENCE))
@@ -84,7 +84,7 @@ async def test_japanese_goes_over_the_wire_as_itself():
     "frame", [{"text": ""}, {"bytes": b"\x00\xff"}, {"text": "not JSON"}], ids=["empty", "binary", "not JSON"]
 )
 async def test_a_frame_that_is_no_json_is_answered(frame):
-    """AsyncJsonWebsocketConsumer raises for these; our consumer answers with an error and lives on."""
+    """AsyncJsonWebsocketConsumer raises for these frames; yours answers with an error and lives on."""
     async with visitor() as alice:
         await alice.send_input({"type": "websocket.receive", **frame})
         await alice.send_json_to({"message": "still here"})
@@ -93,7 +93,7 @@ async def test_a_frame_that_is_no_json_is_answered(frame):
 
 
 async def test_a_browser_that_has_just_gone_leaves_the_group():
-    """A send that fails because the browser is gone does not end the consumer before disconnect."""
+    """If the browser is gone, a failing send doesn't end the consumer before disconnect."""
     before = memberships()
     async with visitor() as alice:
         bob = await connect("bob")
@@ -115,7 +115,7 @@ async def test_a_browser_that_has_just_gone_leaves_the_group():
 
 
 async def test_a_mistake_of_ours_is_not_blamed_on_the_browser(monkeypatch):
-    """A ValueError from our own code is raised, and not sent to the browser as an error in its frame."""
+    """A ValueError in your own code is raised, and isn't sent to the browser as an error in its frame."""
     alice = await connect()
 
     async def group_send(self, group, message):

@@ -1,4 +1,4 @@
-"""Exercise: the browser hears from the worker when the mail has gone out."""
+"""Exercise: the page shows when the worker's mail has gone out."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ def worker(site, mail_server):
 
 @pytest.fixture
 def mail(mail_server):
-    """The mail server, willing and empty."""
+    """The mail server, which takes every mail and has none yet."""
     yield mail_server
     mail_server.refusal = None
     mail_server.stall.set()
@@ -68,7 +68,7 @@ async def hear(socket):
 
 
 async def heard(socket):
-    """Return what has come up to now: what comes before the answer to a frame that makes no sense."""
+    """Return the frames so far: those before the answer to a frame that makes no sense."""
     await socket.send("{}")
     frames = []
     while "error" not in (frame := await hear(socket)):
@@ -77,7 +77,7 @@ async def heard(socket):
 
 
 async def test_the_notice_comes_when_the_mail_has_gone_out_and_only_to_its_user(listen, site, worker, mail):
-    """{"notice": id, "text": …} comes to the user who was mailed, after the mail, and to nobody else."""
+    """{"notice": id, "text": …} comes after the mail, to the user it was sent to and to nobody else."""
     async with listen("alice") as alice, listen("bob") as bob:
         mail.stall.clear()
         send_notification_email.delay(site.user_ids["alice"], NOTICE)
@@ -91,7 +91,7 @@ async def test_the_notice_comes_when_the_mail_has_gone_out_and_only_to_its_user(
 
 
 async def test_a_mail_that_is_refused_brings_no_notice(listen, site, worker, mail):
-    """When the mail server refuses a mail for good, nobody is told that it went out."""
+    """When the mail server refuses a mail for good, no page says that it went out."""
     async with listen("alice") as alice:
         await heard(alice)
         mail.refusal = "550 no such mailbox"
@@ -101,7 +101,7 @@ async def test_a_mail_that_is_refused_brings_no_notice(listen, site, worker, mai
 
 
 async def test_nobody_dismisses_the_notice_of_another(listen, site, worker, mail):
-    """Bob's {"dismiss": id} with the id of a notice of alice's changes nothing; alice's own removes it."""
+    """Bob's {"dismiss": id} for one of alice's notices changes nothing; alice's own removes it."""
     async with listen("alice") as alice, listen("bob") as bob:
         await heard(alice)
         send_notification_email.delay(site.user_ids["alice"], NOTICE)
@@ -115,7 +115,7 @@ async def test_nobody_dismisses_the_notice_of_another(listen, site, worker, mail
 
 @pytest.mark.parametrize("frame", ["not JSON", "[]", '{"dismiss": "1"}', f'{{"dismiss": {2**63}}}', b"\x00"])
 async def test_a_bad_frame_is_answered_and_the_socket_lives(listen, frame):
-    """A frame that dismisses nothing gets {"error": …}, and the connection goes on."""
+    """A frame that dismisses nothing gets {"error": …}, and the socket stays open."""
     async with listen("bob") as bob:
         await bob.send(frame)
         assert "error" in await hear(bob)
@@ -137,7 +137,7 @@ async def test_strangers_are_refused(site, web, listen, fault):
 def test_a_channel_layer_that_fails_sends_no_second_mail(
     settings, mailoutbox, django_user_model, unused_port
 ):
-    """With the channel layer down the task still succeeds: if it failed, it would mail again."""
+    """With the channel layer down the task still succeeds: a task that fails would mail again."""
     user = django_user_model.objects.create_user("花子", "hanako@example.com")
     address = f"redis://127.0.0.1:{unused_port}"
     layer = {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [address]}}
@@ -148,8 +148,8 @@ def test_a_channel_layer_that_fails_sends_no_second_mail(
 
 
 async def test_the_page_shows_the_notice_until_it_is_dismissed(open_page, listen, site, web, worker, mail):
-    """Alice publishes and reads, without a reload, that the mail is out; bob's page shows nothing."""
-    async with listen("alice") as socket:  # begin without the notices of the other tests
+    """Alice's page says, without a reload, that the mail of her post is out; bob's page shows nothing."""
+    async with listen("alice") as socket:  # remove the notices of the other tests
         for frame in await heard(socket):
             await socket.send(json.dumps({"dismiss": frame["notice"]}))
         await heard(socket)
@@ -165,7 +165,7 @@ async def test_the_page_shows_the_notice_until_it_is_dismissed(open_page, listen
     mail.stall.set()
     await expect(notices.locator("p")).to_contain_text([NOTICE])
 
-    await bob.goto(web.url)  # no page of alice's is needed when the mail goes out
+    await bob.goto(web.url)  # alice needs no open page when the mail goes out
     await alice.goto("about:blank")
     markup = "<img src=x onerror=\"document.title = 'owned'\">"
     send_notification_email.delay(site.user_ids["alice"], markup)

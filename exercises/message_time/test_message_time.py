@@ -1,4 +1,4 @@
-"""Exercise: every message has its time, as its reader tells the time."""
+"""Exercise: every message has its time, in the reader's zone and language."""
 
 import re
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ def enter(open_page, site):
 
 
 async def test_each_message_has_its_time_in_the_readers_own_zone_and_language(enter):
-    """A <time> beside each message: 21:05 in Tokyo is 07:05 AM in New York, and the text stays as it is."""
+    """A <time> beside each message: 21:05 in Tokyo is 07:05 AM in New York. The text stays as it is."""
     alice = await enter("alice", "Asia/Tokyo", "ja-JP")
     bob = await enter("bob", "America/New_York", "en-US")
     await alice.get_by_role("button", name="Send").click()
@@ -44,7 +44,7 @@ async def test_each_message_has_its_time_in_the_readers_own_zone_and_language(en
 
 
 async def test_the_time_stands_beside_the_text_without_an_inline_style(enter):
-    """The policy forbids styles in the page, and nothing in the console says that one was refused."""
+    """The policy forbids styles in the page, and the console shows none that was refused."""
     alice = await enter("alice", "Asia/Tokyo", "ja-JP")
     complaints = []
     alice.on("console", lambda message: complaints.append(message.text))

@@ -26,7 +26,7 @@ def messages(page):
 
 
 async def message_field(page):
-    """Return the field for the message, emptied; it must be one that takes several lines."""
+    """Empty the field for the message and return it; it must take several lines."""
     field = page.get_by_label("Message")
     kind = await field.evaluate("field => field.tagName")
     assert kind == "TEXTAREA", f"The field labelled Message is an <{kind.lower()}>, which has a single line."
@@ -36,7 +36,7 @@ async def message_field(page):
 
 
 async def test_shift_enter_begins_a_line_and_enter_sends(enter):
-    """Shift+Enter begins a new line, Enter sends, and the reader sees the lines as they were typed."""
+    """Shift+Enter begins a new line, Enter sends, and everyone sees the lines as you typed them."""
     alice, bob = await enter("alice"), await enter("bob")
     field = await message_field(alice)
     await alice.keyboard.type("一行目")

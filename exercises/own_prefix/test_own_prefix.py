@@ -1,4 +1,4 @@
-"""Exercise: two projects share one broker and do not hear each other."""
+"""Exercise: two projects share a broker and don't hear each other."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ ASK = "from config.settings import CHANNEL_LAYERS as c; print(c['default']['CONF
 
 @pytest.fixture
 def layer(pytestconfig):
-    """Make the channel layer that the settings describe while LAYER_PREFIX is set like this."""
+    """Make the channel layer of the settings, with LAYER_PREFIX set to this value."""
 
     def layer(prefix):
         env = {name: value for name, value in os.environ.items() if name != "LAYER_PREFIX"}
@@ -51,7 +51,7 @@ async def hear(layer, channel):
 
 
 async def test_two_projects_do_not_hear_each_other(layer, room):
-    """With LAYER_PREFIX=shop and LAYER_PREFIX=school, a group of the same name is two groups."""
+    """With LAYER_PREFIX=shop and LAYER_PREFIX=school, one group name means two groups."""
     shop, school = layer("shop"), layer("school")
     channel = await school.new_channel()
     await school.group_add(room, channel)
@@ -71,7 +71,7 @@ async def test_two_processes_of_one_project_hear_each_other(layer, room):
 
 @pytest.mark.parametrize("prefix", [None, ""], ids=["not set", "empty"])
 def test_without_the_variable_nothing_changes(layer, prefix):
-    """Without LAYER_PREFIX, or with an empty one, the names in the broker stay what they were."""
+    """Without LAYER_PREFIX, or with an empty one, the names in the broker stay as they were."""
     assert layer(prefix).prefix == "asgi"
 
 

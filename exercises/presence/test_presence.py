@@ -1,4 +1,4 @@
-"""Exercise: everybody in a room sees who is in it."""
+"""Exercise: everyone in a room sees who is in it."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ async def hear(socket):
 
 
 async def present(socket):
-    """Return the names in the next frame, which must be a list of who is here."""
+    """Return the names in the next frame, which must be the list of who is here."""
     frame = await hear(socket)
     assert "present" in frame, f'Expected {{"present": [names], "again": seconds}}, not {frame}.'
     assert 0 < frame["again"] < LEASE
@@ -67,7 +67,7 @@ async def ask(socket):
 
 
 async def test_who_comes_and_goes_is_seen(socket):
-    """Who is in the room learns by a frame who else is, when somebody comes and when somebody leaves."""
+    """Everyone in the room gets the list of names when somebody comes and when somebody leaves."""
     async with socket("alice") as alice:
         assert await ask(alice) == ["alice"]
         async with socket("bob", server=1) as bob:
@@ -77,7 +77,7 @@ async def test_who_comes_and_goes_is_seen(socket):
 
 
 async def test_two_tabs_are_one_person(socket):
-    """Who has the room open twice is listed once, and stays when one of the two is closed."""
+    """A user with two tabs is listed once, and stays on the list when one of them is closed."""
     async with socket("alice") as alice:
         await ask(alice)
         async with socket("bob") as first:
@@ -89,7 +89,7 @@ async def test_two_tabs_are_one_person(socket):
 
 
 async def test_another_room_is_not_told(socket):
-    """A list names those in its own room only, and is sent to nobody outside it."""
+    """A list has the names in its own room only, and reaches nobody outside it."""
     async with socket("alice") as alice, socket("bob", room=f"attic {uuid4()}") as bob:
         assert await ask(alice) == ["alice"]
         assert await ask(bob) == ["bob"]
@@ -97,7 +97,7 @@ async def test_another_room_is_not_told(socket):
 
 
 async def test_who_does_not_ask_hears_only_the_chat(socket):
-    """A client that never asked is neither listed nor told: it chats as before."""
+    """A client that never asks isn't on the list and doesn't get it: it chats as before."""
     async with socket("bob") as bob, socket("alice") as alice:
         assert await ask(alice) == ["alice"]
         await alice.send(json.dumps({"message": "hello"}))
@@ -105,7 +105,7 @@ async def test_who_does_not_ask_hears_only_the_chat(socket):
 
 
 async def test_the_dead_disappear_and_the_living_stay(open_page, socket, servers, room):
-    """When a server is killed nobody says goodbye: its people are off the page when their lease ends."""
+    """When a server is killed, its people are off the list when their lease ends."""
     page = await open_page(f"{servers[0].url}/chat/room/?{urlencode({'name': room})}", "alice")
     people = page.get_by_role("list", name="In this room").get_by_role("listitem")
     await expect(people).to_have_text(["alice"])

@@ -37,7 +37,7 @@ def web(site):
 
 @pytest.fixture(scope="module")
 def worker(site):
-    """A real worker. What it has not finished when it dies is delivered again after 2 s."""
+    """A real worker. Tasks it hasn't finished when it dies are delivered again after 2 s."""
     with Worker(site, env={"VISIBILITY_TIMEOUT": "2"}, arguments=("--without-mingle",)) as worker:
         yield worker.start(PATIENCE)
 
@@ -102,7 +102,7 @@ async def test_every_step_is_told_while_the_task_runs(begin, listen, worker):
 
 
 async def test_who_comes_late_is_told_the_state(begin, listen, worker):
-    """A page that opens in the middle, or after the end, is told at once how far the work is."""
+    """A page that opens in the middle, or after the end, shows at once how far the work is."""
     page = begin()
     async with listen(page) as alice:
         while (await hear(alice))["done"] < POSTS / 2:
@@ -115,7 +115,7 @@ async def test_who_comes_late_is_told_the_state(begin, listen, worker):
 
 
 async def test_a_report_is_its_owners(begin, listen, site, web):
-    """For another user the page of a report is 404, and its socket is refused with 403, as for a stranger."""
+    """For another user, or a visitor without a login, a report's page is 404 and its socket 403."""
     page = begin()
     async with httpx.AsyncClient(base_url=web.url) as stranger:
         assert (await stranger.get("/reports/")).headers["Location"] == "/login/?next=/reports/"
@@ -129,7 +129,7 @@ async def test_a_report_is_its_owners(begin, listen, site, web):
 
 
 async def next_task_in_hand():
-    """Wait until the worker has noted the next task, for a moment at most: there may be only one, and long.
+    """Wait briefly until the worker has noted the next task: there may be only one, and a long one.
 
     A worker that dies after it has taken a task, and before it has noted that, loses the task.
     """
@@ -143,7 +143,7 @@ async def next_task_in_hand():
 
 
 async def test_a_killed_worker_costs_one_step(begin, listen, worker):
-    """A worker that is killed in the middle does not begin again: the next goes on where it was."""
+    """If a worker is killed in the middle, the next goes on where it was, not from the beginning."""
     async with listen(begin()) as alice:
         while (await hear(alice))["done"] < POSTS / 2:
             pass

@@ -1,4 +1,4 @@
-"""Exercise: whoever floods the chat harms nobody but themselves."""
+"""Exercise: a client that floods the chat harms only itself."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,13 @@ from websockets.sync.client import connect as connect_in_thread
 from tutorial.services.processes import patience, wait_until
 
 FLOOD = 3  # seconds
-# Frames a second. daphne reads frames in Python: what one client can send at most is more than it can read.
+# Frames a second. daphne reads frames in Python: a client at full speed sends more than it can read.
 SPEEDS = {"daphne": 5000, "uvicorn": float("inf")}
 PATIENCE = 20  # seconds, more on a busy machine
 
 
 class Clock:
-    """A clock that the test turns, in seconds."""
+    """A clock that the test sets, in seconds."""
 
     now = 1000.0
 
@@ -35,7 +35,7 @@ class Clock:
 
 
 def full_bucket(clock):
-    """Return a bucket of 5 tokens a second, at most 10."""
+    """Return a bucket of 10 tokens at most, with 5 more a second."""
     assert importlib.util.find_spec("chat.limits"), "There is no chat/limits.py yet."
     return importlib.import_module("chat.limits").TokenBucket(rate=5, burst=10, clock=clock)
 
@@ -48,13 +48,13 @@ def room():
 
 @pytest.fixture(params=["daphne", "uvicorn"])
 def kind(request):
-    """The development's and the production's server."""
+    """The server of development and that of production."""
     return request.param
 
 
 @pytest.fixture
 def server(site, kind):
-    """The step under such a server."""
+    """The step under this server."""
     return site.shared_server(kind)
 
 
@@ -68,7 +68,7 @@ def socket(site, server, room):
     """Open a socket to a room."""
 
     def socket(user="alice", room=room):
-        # Without a limit of its own on what it has not read yet, or it would not see why it is closed.
+        # No limit on what it hasn't read yet, or it wouldn't see why it is closed.
         headers = site.headers(server.url, user)
         return connect(address(server, room), additional_headers=headers, proxy=None, max_queue=None)
 
@@ -130,7 +130,7 @@ def test_a_rest_fills_the_bucket_and_no_more():
 
 
 async def test_a_flood_is_closed_with_4008(socket):
-    """Who sends 500 messages in one go is cut off with close code 4008, and the room hears few of them."""
+    """A client that sends 500 messages at once is cut off with code 4008; the room hears few of them."""
     async with socket("bob") as bob, socket("alice") as alice:
         start = time.monotonic()
         assert await flood(alice, say("flood"), 500) == 4008
@@ -144,7 +144,7 @@ async def test_a_flood_is_closed_with_4008(socket):
 
 @pytest.mark.parametrize("frame", ["not JSON", b"\x00", say("")], ids=["not JSON", "binary", "empty"])
 async def test_bad_frames_count_too(socket, frame):
-    """A flood of frames that are refused is cut off as well."""
+    """A flood of refused frames is cut off as well."""
     async with socket() as alice:
         assert await flood(alice, frame, 500) == 4008
 
@@ -161,7 +161,7 @@ async def test_a_burst_is_slowed_down_and_delivered_whole(socket):
 
 
 async def test_what_waits_is_delivered_when_its_sender_leaves(socket):
-    """Who says fifteen things and closes the page is heard to the end."""
+    """If you send fifteen messages and close the page, the room gets all of them."""
     async with socket("bob") as bob:
         async with socket("alice") as alice:
             for number in range(15):
@@ -170,7 +170,7 @@ async def test_what_waits_is_delivered_when_its_sender_leaves(socket):
 
 
 def flood_and_come_back(url, headers, speed, stop, account):
-    """Send frames at a speed, and come back soon when closed, until told to stop."""
+    """Send frames at a speed, and reconnect soon when closed, until the test says stop."""
     while not stop.is_set():
         with connect_in_thread(url, additional_headers=headers, proxy=None, max_queue=None) as socket:
             account["flooder's sockets"] += 1
@@ -189,7 +189,7 @@ def flood_and_come_back(url, headers, speed, stop, account):
 
 
 async def test_another_room_hears_everything_during_a_flood(site, kind, server, socket, room):
-    """While one client floods for 3 s, and comes back each time, the room next door hears 20 of 20."""
+    """While one client floods for 3 s and keeps reconnecting, another room hears 20 of 20 messages."""
     account, stop = Counter(), threading.Event()
     async with (
         socket("alice", "next door") as alice,
@@ -207,7 +207,7 @@ async def test_another_room_hears_everything_during_a_flood(site, kind, server, 
                 heard = await hear(bob)
                 assert heard == {"message": str(number), "username": "alice"}
                 delays.append(time.monotonic() - sent_at)
-                await asyncio.sleep(max(0, FLOOD / 20 - delays[-1]))  # for as long as the flood lasts
+                await asyncio.sleep(max(0, FLOOD / 20 - delays[-1]))  # until the flood ends
             await asyncio.to_thread(wait_until, lambda: account["closed with 4008"], PATIENCE, "a close")
         finally:
             stop.set()

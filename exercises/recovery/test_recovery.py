@@ -1,4 +1,4 @@
-"""Exercise: nothing is lost and nothing is doubled, whatever falls over in mid-chat."""
+"""Exercise: nothing is lost and nothing is doubled, whatever dies in mid-chat."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ PATIENCE = 25  # seconds, more on a busy machine
 
 
 async def until(condition, what):
-    """Wait until a condition holds, and fail in words if it does not."""
+    """Wait until a condition holds, or fail with a text that names it."""
     start = time.monotonic()
     while not condition():
         waited = time.monotonic() - start
@@ -49,21 +49,21 @@ async def hear(socket):
 
 
 class Person:
-    """A client that does what room.js has to do, without a browser."""
+    """A client that does what room.js must do, without a browser."""
 
     def __init__(self, site, server, name, room):
         self.url = server.websocket_url(f"/ws/chat/{quote(room, safe='')}/")
         self.headers = site.headers(server.url, name)
-        self.outbox = {}  # what is not acknowledged yet, by client_id
+        self.outbox = {}  # messages not yet acknowledged, by client_id
         self.acknowledged = Counter()
-        self.shown = []  # (id, text) in the order of display
+        self.shown = []  # (id, text) in the order shown
         self.ignored = self.sockets = self.resent = 0
         self.last = None
         self.following = False
         self.socket = None
 
     async def live(self):
-        """Stay connected for ever, and come back whenever the connection is lost."""
+        """Stay connected forever, and reconnect whenever the connection is lost."""
         while True:
             with contextlib.suppress(OSError, WebSocketException):
                 async with connect(self.url, additional_headers=self.headers, proxy=None) as self.socket:
@@ -89,7 +89,7 @@ class Person:
                 await asyncio.sleep(1)
 
     async def take(self, frame):
-        """Do with a frame what the page does."""
+        """Handle a frame as the page does."""
         assert "error" not in frame, frame
         if "since" in frame and not self.following:
             self.following = True
@@ -122,7 +122,7 @@ class Person:
 
 @contextlib.asynccontextmanager
 async def people(*persons):
-    """Let persons live, and wait until the server has told each where it stands."""
+    """Run the clients, and wait until the server has answered each one's first `since`."""
     lives = [asyncio.create_task(person.live()) for person in persons]
     try:
         for person in persons:
@@ -170,7 +170,7 @@ async def test_a_message_with_a_client_id_is_acknowledged(socket):
 
 
 async def test_a_message_that_comes_twice_is_stored_once(socket):
-    """The same client_id again gets the same id in its acknowledgement; a follower hears it once."""
+    """The same client_id again gets an acknowledgement with the same id; the room hears it once."""
     async with socket("bob") as bob, socket("alice") as alice:
         assert await ask(bob, since=None) == {"since": 0}
         acks = []
@@ -184,7 +184,7 @@ async def test_a_message_that_comes_twice_is_stored_once(socket):
 
 
 async def test_two_people_may_choose_the_same_client_id(socket):
-    """A client_id is its sender's own: bob cannot swallow alice's message by guessing it."""
+    """A client_id belongs to its sender: bob can't swallow alice's message by guessing it."""
     async with socket("bob") as bob, socket("alice") as alice:
         await bob.send(json.dumps({"message": "mine", "client_id": "same"}))
         await hear(alice)
@@ -213,7 +213,7 @@ async def test_since_brings_what_was_missed_in_order(socket):
 
 
 async def test_what_comes_before_the_answer_to_since_comes_again_after_it(socket):
-    """A live message that overtakes the answer to `since` is repeated in its place, so order holds."""
+    """A live message that overtakes the answer to `since` is repeated in its place, so the order is right."""
     async with socket("alice") as alice, socket("bob") as bob:
         for number in range(3):
             await alice.send(json.dumps({"message": str(number), "client_id": f"n-{number}"}))
@@ -223,7 +223,7 @@ async def test_what_comes_before_the_answer_to_since_comes_again_after_it(socket
 
 
 async def test_a_gap_in_the_channel_layer_is_filled(socket, room):
-    """What the channel layer loses is noticed with the next message, and read from the database."""
+    """If the channel layer loses a message, the next one shows the gap, and the database fills it."""
     async with socket("alice") as alice, socket("bob") as bob:
         assert await ask(bob, since=None) == {"since": 0}
         with redis.Redis.from_url(os.environ["REDIS_URL"]) as broker:
@@ -264,7 +264,7 @@ BAD_FRAMES = {
 
 @pytest.mark.parametrize("frame", BAD_FRAMES.values(), ids=BAD_FRAMES)
 async def test_a_bad_id_is_answered_and_the_socket_lives(socket, frame):
-    """A since or client_id that makes no sense gets an error, and the connection goes on."""
+    """A since or client_id that makes no sense gets an error, and the socket stays open."""
     async with socket() as alice:
         answer = await ask(alice, **frame)
         assert list(answer) == ["error"]
@@ -272,7 +272,7 @@ async def test_a_bad_id_is_answered_and_the_socket_lives(socket, frame):
 
 
 async def test_a_refused_message_is_named(socket):
-    """An error about a message carries its client_id as `refused`, so that nobody sends it for ever."""
+    """An error about a message carries its client_id as `refused`, so that the page stops sending it."""
     async with socket() as alice:
         answer = await ask(alice, message="x" * 5000, client_id="a-1")
         assert answer.get("refused") == "a-1", answer
@@ -280,7 +280,7 @@ async def test_a_refused_message_is_named(socket):
 
 
 async def test_who_leaves_in_mid_speech_leaves_the_group(socket):
-    """A client that sends and closes at once is heard to the end, and nothing of it stays behind."""
+    """If a client sends and closes at once, all its messages arrive, and nothing of it stays behind."""
     with redis.Redis.from_url(os.environ["REDIS_URL"]) as broker:
 
         def members():
@@ -297,7 +297,7 @@ async def test_who_leaves_in_mid_speech_leaves_the_group(socket):
 
 
 async def test_two_servers_keep_one_order(site, web, room):
-    """With two server processes and four writers at once, everyone reads all messages in the order of ids."""
+    """With two server processes and four writers at once, everyone gets all messages in the order of ids."""
     other = site.server("uvicorn")
     servers = [web, other, web, other]
     writers = [
@@ -405,7 +405,7 @@ async def say(page, message):
 
 
 async def test_a_reload_loses_nothing_that_was_typed(open_page, site, room):
-    """What was typed while the server was dead survives a reload of the page, and is delivered once."""
+    """Messages you type while the server is down survive a reload of the page, and are delivered once."""
     server = site.server("uvicorn")
     address = f"{server.url}/chat/room/?{urlencode({'name': room})}"
     alice, bob = await open_page(address, "alice"), await open_page(address, "bob")
@@ -415,7 +415,7 @@ async def test_a_reload_loses_nothing_that_was_typed(open_page, site, room):
     await expect(messages(bob)).to_have_text(["alice: before"])
     await expect(alice.get_by_role("status")).to_have_text("Connected.")
 
-    # The acknowledgement is lost: the page believes that nothing arrived.
+    # The acknowledgement is lost: the page thinks that nothing arrived.
     await alice.evaluate("""() => {
         const take = ws.onmessage;
         ws.onmessage = (event) => { if (!JSON.parse(event.data).ack) take(event); };

@@ -39,20 +39,20 @@ async def say(socket, message):
 
 
 async def test_a_message_arrives_composed(join):
-    """が typed as か and a mark of its own arrives as the one character が."""
+    """が typed as か and a separate mark arrives as the one character が."""
     assert DECOMPOSED != COMPOSED
     heard = await say(await join("lobby"), DECOMPOSED)
     assert heard["message"] == COMPOSED, "The message arrived decomposed."
 
 
 async def test_a_message_arrives_without_spaces_around_it(join):
-    """Spaces and empty lines around a message are cut off, the wide space of Japanese included."""
+    """Spaces and empty lines around a message are removed, the wide Japanese space included."""
     heard = await say(await join("lobby"), " \n\u3000こんにちは\u3000世界 \n")
     assert heard["message"] == "こんにちは\u3000世界"
 
 
 async def test_two_spellings_of_a_name_are_one_room(join):
-    """Who follows a link with the decomposed name is in the room with the composed one."""
+    """A link with the decomposed name leads to the room with the composed one."""
     alice, bob = await join(COMPOSED), await join(DECOMPOSED, "bob")
     await say(alice, "はい")
     heard = await say(bob, "いいえ")
@@ -65,7 +65,7 @@ async def test_a_name_is_as_long_as_it_looks(join):
 
 
 async def test_a_message_is_as_long_as_it_arrives(join):
-    """4,096 bytes are counted after composing: what would be too long decomposed is delivered."""
+    """The 4,096 bytes are counted after composing: a message too long only when decomposed arrives."""
     message = "が" * 1365
     assert len(unicodedata.normalize("NFD", message).encode()) > 4096
     assert await say(await join("lobby"), unicodedata.normalize("NFD", message)) == {
@@ -75,6 +75,6 @@ async def test_a_message_is_as_long_as_it_arrives(join):
 
 
 async def test_different_things_stay_different(join):
-    """Full-width letters and half-width kana are characters of their own and arrive as they are."""
+    """Full-width letters and half-width kana are characters of their own and arrive unchanged."""
     message = "\uff21\uff22\uff23 \uff76\uff85 \u2460"
     assert (await say(await join("lobby"), message))["message"] == message

@@ -37,7 +37,7 @@ def digest():
 
 @pytest.fixture(scope="module")
 def beat(site, tmp_path_factory):
-    """A real beat process that calls for a digest every second; it is not started yet."""
+    """A real beat process that calls for a digest every second, not started yet."""
     directory = tmp_path_factory.mktemp("beat")
     files = ["--schedule", str(directory / "schedule"), "--pidfile", str(directory / "pid")]
     command = [sys.executable, "-m", "celery", "-A", "config", "beat", "--loglevel", "INFO", *files]
@@ -60,7 +60,7 @@ def broker(site):
 
 
 def test_the_digest_is_due_at_eight_in_the_morning_in_tokyo():
-    """At one minute to eight in Tokyo the digest is due in 60 s, and after it not before the next morning."""
+    """At one minute to eight in Tokyo the digest is due in 60 s, and then not until the next morning."""
     schedule = digest()["schedule"]
     last = datetime(2026, 1, 5, 8, 0, 1, tzinfo=TOKYO)
     schedule.nowfun = lambda: datetime(2026, 1, 6, 7, 59, tzinfo=TOKYO)
@@ -72,7 +72,7 @@ def test_the_digest_is_due_at_eight_in_the_morning_in_tokyo():
 
 
 def test_a_call_that_nobody_hears_runs_out(beat, broker):
-    """What beat calls for while no worker runs has an end, so that old digests do not pile up."""
+    """A call that no worker takes expires, so that old digests don't pile up."""
     digest()
     beat.spawn()
     beat.wait_for_output("Sending due task", PATIENCE)
@@ -81,7 +81,7 @@ def test_a_call_that_nobody_hears_runs_out(beat, broker):
 
 
 def test_beat_calls_and_everybody_is_mailed_once(site, mail_server, beat, worker):
-    """Every active user with an address gets the new titles, and nothing more while nothing new is there."""
+    """Every active user with an address gets the new titles once; with nothing new, no mail goes out."""
     digest()
     if not beat.running:
         beat.spawn()
@@ -97,7 +97,7 @@ def test_beat_calls_and_everybody_is_mailed_once(site, mail_server, beat, worker
 
 
 def test_calls_at_the_same_time_make_one_digest(site, mail_server, worker, broker):
-    """Two beats, or a task that is delivered twice: one digest goes out, with what is new."""
+    """With two beats, or a task delivered twice, one digest goes out, with the new posts."""
     task = digest()["task"]
     mail_server.messages.clear()
     site.run("-c", WRITE, "third")

@@ -40,7 +40,7 @@ def socket(server, site):
 
 
 async def refused_with(socket):
-    """Return the HTTP status with which the server refuses a handshake."""
+    """Return the HTTP status of a refused handshake."""
     with pytest.raises(InvalidStatus) as refusal:
         async with socket:
             pass
@@ -48,7 +48,7 @@ async def refused_with(socket):
 
 
 async def say(socket, message):
-    """Send a chat message as the browser does."""
+    """Send a chat message, as the browser does."""
     await socket.send(json.dumps({"message": message}))
 
 
@@ -72,7 +72,7 @@ async def test_members_hear_each_other(socket):
 
 
 async def test_a_team_has_a_japanese_name(socket):
-    """Bob enters the room of his team 開発."""
+    """Bob can enter the room of his team 開発."""
     async with socket("bob", "開発") as bob:
         await say(bob, "はい")
         assert (await hear(bob))["message"] == "はい"
@@ -83,12 +83,12 @@ async def test_a_team_has_a_japanese_name(socket):
     [("bob", "office"), ("alice", "開発"), (None, "kitchen"), ("alice", "nobody"), (None, "nobody")],
 )
 async def test_others_stay_out(socket, user, team):
-    """Who is not in the team gets 403, whether the team exists or not, logged in or not."""
+    """Anybody outside the team gets 403, logged in or not, whether the team exists or not."""
     assert await refused_with(socket(user, team)) == 403
 
 
 async def test_the_log_stays_clean(server, socket):
-    """A refusal is no error: no traceback."""
+    """A refusal isn't an error: it leaves no traceback."""
     before = len(server.output)
     await refused_with(socket("bob", "office"))
     await refused_with(socket(None, "office"))
@@ -97,7 +97,7 @@ async def test_the_log_stays_clean(server, socket):
 
 @pytest.mark.parametrize("room", ["office", "team/office", "team:office", "team_office", "team-office"])
 async def test_no_public_room_listens_in(socket, room):
-    """Whatever a public room is called, it is not the team's room."""
+    """No public room, whatever its name, is the team's room."""
     public = f"/ws/chat/{quote(room, safe='')}/"
     async with socket("alice", "office") as alice, socket("bob", path=public) as bob:
         await say(alice, "the salaries")

@@ -1,4 +1,4 @@
-"""Exercise: two commands, in two terminals, that talk through the channel layer."""
+"""Exercise: two commands in two terminals talk through the channel layer."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def group():
 
 @pytest.fixture
 def manage(pytestconfig):
-    """Run manage.py to its end and return what came of it."""
+    """Run manage.py to its end and return the result."""
 
     def manage(*words, **env):
         return subprocess.run(
@@ -39,7 +39,7 @@ def manage(pytestconfig):
 
 @pytest.fixture
 def listen(pytestconfig):
-    """Start `manage.py listen GROUP` in the background and wait until it says that it listens."""
+    """Start `manage.py listen GROUP` in the background and wait for its greeting."""
     started = []
 
     def listen(group):
@@ -60,7 +60,7 @@ def listen(pytestconfig):
 
 @pytest.fixture
 def members(group):
-    """Count who is in the group, in the broker itself."""
+    """Count the group's members, in the broker itself."""
     with redis.Redis.from_url(os.environ["REDIS_URL"]) as broker:
         yield lambda: broker.zcard(f"asgi:group:{group}")
 
@@ -71,7 +71,7 @@ def heard(process):
 
 
 def test_every_listener_hears_what_is_told(manage, listen, group):
-    """What `tell` sends, every `listen` of the group prints, line by line and in order."""
+    """Every `listen` of the group prints what `tell` sends, line by line and in order."""
     first, second = listen(group), listen(group)
     for text in ["こんにちは!", "again"]:
         done = manage("tell", group, text)
@@ -94,14 +94,14 @@ def test_a_listener_leaves_the_group(listen, group, members, number):
 
 
 def test_nobody_listens(manage, group):
-    """Telling a group without members is no error: nobody hears it, and nothing is kept."""
+    """`tell` to a group without members is no error: nobody hears it, and nothing is kept."""
     done = manage("tell", group, "is anybody there?")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("words", [["tell", "日本語", "text"], ["listen", "日本語"]], ids=["tell", "listen"])
 def test_a_group_name_that_is_not_allowed(manage, words):
-    """A name the layer does not take ends in one line that says which names it takes."""
+    """A name that the layer refuses ends in one line that says which names it takes."""
     done = manage(*words)
     assert done.returncode == 1
     assert done.stderr.startswith("CommandError:")

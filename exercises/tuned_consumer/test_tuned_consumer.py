@@ -35,7 +35,7 @@ def memberships():
 
 
 async def until(condition):
-    """Wait for a condition on the broker or on what was heard."""
+    """Wait for a condition on the broker or on the messages heard."""
     await asyncio.to_thread(wait_until, condition, PATIENCE)
 
 
@@ -121,7 +121,7 @@ async def hear(socket, count):
 
 
 async def is_heard_or_closed(socket, message):
-    """Tell whether the next thing that happens to a socket is this message, or its end."""
+    """Return whether the next thing that happens to a socket is this message, or its end."""
     try:
         return await hear(socket, 1) == [message]
     except ConnectionClosed:
@@ -140,7 +140,7 @@ async def test_a_room_is_one_membership(enter, room):
 
 
 async def test_with_the_last_socket_the_membership_ends(enter, room):
-    """The membership lasts as long as anybody is in the room, and whoever comes then gets a new one."""
+    """The membership lasts while anybody is in the room; the next to enter gets a new one."""
     before = memberships()
     first, second = await enter(room), await enter(room)
     await first.leave()
@@ -154,7 +154,7 @@ async def test_with_the_last_socket_the_membership_ends(enter, room):
 
 
 async def test_who_comes_while_the_last_one_goes_is_not_deaf(enter, room, monkeypatch):
-    """Whoever enters while the membership of an empty room ends hears all that is said from then on."""
+    """If you enter while the membership of an empty room ends, you hear everything from then on."""
     before, layer = memberships(), get_channel_layer()
     ending, may_end, discard = asyncio.Event(), asyncio.Event(), layer.group_discard
 
@@ -169,7 +169,7 @@ async def test_who_comes_while_the_last_one_goes_is_not_deaf(enter, room, monkey
     async with asyncio.timeout(patience(PATIENCE)):
         await ending.wait()
     entering = asyncio.create_task(enter(room))
-    # Either it is in at once, or it waits for the end of the old membership.
+    # It is in at once, or waits for the end of the old membership.
     await asyncio.wait([entering], timeout=1)
     may_end.set()
     coming, _ = await asyncio.gather(entering, leaving)
@@ -180,7 +180,7 @@ async def test_who_comes_while_the_last_one_goes_is_not_deaf(enter, room, monkey
 
 
 async def test_a_slow_socket_does_not_hold_up_the_room(enter, room):
-    """A browser that takes nothing is left behind; the others hear everything, in order, and at once."""
+    """A browser that takes nothing falls behind; the others hear everything, in order and at once."""
     alice, slow = await enter(room), await enter(room, "slow")
     slow.ready.clear()
     texts = [str(number) for number in range(300)]
@@ -191,7 +191,7 @@ async def test_a_slow_socket_does_not_hold_up_the_room(enter, room):
 
 
 async def test_a_socket_that_stays_behind_is_closed(enter, room):
-    """Not more than about a hundred frames wait for a browser; then it is closed, with code 1013."""
+    """At most about a hundred frames wait for a browser; then it is closed with code 1013."""
     alice, slow = await enter(room), await enter(room, "slow")
     slow.ready.clear()
     for number in range(300):
@@ -205,7 +205,7 @@ async def test_a_socket_that_stays_behind_is_closed(enter, room):
 
 
 async def test_a_socket_that_catches_up_has_missed_nothing(enter, room):
-    """A browser that was slow for a moment hears all that was said meanwhile, in order."""
+    """A browser that is slow for a moment still hears everything, in order."""
     alice, slow = await enter(room), await enter(room, "slow")
     slow.ready.clear()
     texts = [str(number) for number in range(50)]
@@ -227,7 +227,7 @@ async def test_one_send_that_fails_harms_nobody_else(enter, room, error):
 
 
 async def test_a_consumer_that_fails_leaves_its_room(enter, room, monkeypatch):
-    """Also a consumer that ends with an error, which Channels does not tell disconnect() of, is forgotten."""
+    """A consumer that ends with an error leaves its room too, though Channels doesn't call disconnect()."""
     before = memberships()
     alice = await enter(room)
 
@@ -243,7 +243,7 @@ async def test_a_consumer_that_fails_leaves_its_room(enter, room, monkeypatch):
 
 @pytest.mark.parametrize("step", ["new_channel", "group_add"])
 async def test_a_room_that_cannot_be_heard_is_not_kept_open(enter, room, monkeypatch, step):
-    """When the channel layer fails, all who enter then are closed or refused, and the next are not deaf."""
+    """When the channel layer fails, sockets that enter are closed or refused, and later ones aren't deaf."""
     layer = get_channel_layer()
 
     async def refuse(*args):
@@ -277,7 +277,7 @@ async def test_a_room_in_two_processes(servers, room):
 
 
 async def test_a_restart_of_the_broker_leaves_nobody_deaf(site, room):
-    """After the broker was killed and is back, every socket hears the room again or has been closed."""
+    """After the broker is killed and comes back, every socket hears the room again or has been closed."""
     with Broker() as broker, Site(site.step, broker.url) as own:
         server = own.server("uvicorn")
         async with crowd(server, room, 3) as sockets:

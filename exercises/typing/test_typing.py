@@ -1,4 +1,4 @@
-"""Exercise: the room sees who is typing, and the one who types does not."""
+"""Exercise: the room sees who is typing, and that person doesn't."""
 
 import json
 import time
@@ -17,7 +17,7 @@ TYPING = {"typing": True}
 
 @pytest.fixture
 async def join():
-    """Join a room as a user, alice if not said otherwise; leave it when the test ends."""
+    """Join a room as a user, by default alice; leave it when the test ends."""
     async with AsyncExitStack() as sockets:
 
         async def join(room="lobby", username="alice"):
@@ -57,7 +57,7 @@ async def test_the_others_see_who_is_typing(join):
 
 
 async def test_the_sender_does_not_hear_it(join):
-    """The one who types is told nothing; what comes first is the message."""
+    """You don't get your own typing notice: the first frame you get is the message."""
     alice, bob = await join(), await join(username="bob")
     await alice.send_json_to(TYPING)
     await alice.send_json_to({"message": "done"})
@@ -66,14 +66,14 @@ async def test_the_sender_does_not_hear_it(join):
 
 
 async def test_another_window_of_the_sender_hears_it(join):
-    """Not echoed means this one socket: the same person's second window shows it."""
+    """Only the socket that types gets no notice: the same person's second window does."""
     first, second = await join(), await join()
     await first.send_json_to(TYPING)
     assert await hear(second) == {"typing": "alice"}
 
 
 async def test_another_room_hears_nothing(join):
-    """Typing in the lobby is not seen in the attic."""
+    """Typing in the lobby isn't seen in the attic."""
     alice, eve = await join(), await join("attic", "eve")
     await alice.send_json_to(TYPING)
     await eve.send_json_to({"message": "for the attic"})
@@ -81,7 +81,7 @@ async def test_another_room_hears_nothing(join):
 
 
 async def test_nobody_types_without_a_name(join):
-    """A visitor who is not logged in types as anonymous."""
+    """A visitor who isn't logged in types as anonymous."""
     alice, guest = await join(), await join(username=None)
     await guest.send_json_to(TYPING)
     assert await hear(alice) == {"typing": "anonymous"}
@@ -116,7 +116,7 @@ async def test_one_notice_for_many_keys(join):
 
 
 async def test_who_goes_on_typing_is_seen_again(join):
-    """Two seconds after a notice the next keystroke is one again."""
+    """Two seconds after a notice, the next keystroke is a notice again."""
     alice, bob = await join(), await join(username="bob")
     start = time.monotonic()
     await alice.send_json_to(TYPING)

@@ -1,4 +1,4 @@
-"""Exercise: who types is seen to type."""
+"""Exercise: the room sees who is typing."""
 
 import asyncio
 import json
@@ -79,7 +79,7 @@ async def test_the_others_in_the_room_are_told(socket):
 
 @pytest.mark.parametrize("value", [False, "<b>alice</b>", 1, None])
 async def test_only_true_is_a_notice(socket, value):
-    """Whoever sends anything else as `typing` gets an error; nobody types in another's name."""
+    """Any other value of `typing` gets an error; nobody types in another's name."""
     async with socket("alice") as alice, socket("bob") as bob:
         await send(alice, typing=value)
         assert "error" in await hear(alice)
@@ -89,7 +89,7 @@ async def test_only_true_is_a_notice(socket, value):
 
 
 async def test_the_page_tells_now_and_then_and_not_at_every_key(enter, socket):
-    """Thirty keys are one notice, and one more for every two seconds that they take."""
+    """Thirty keys are one notice, plus one for every two seconds they take."""
     alice = await enter("alice")
     async with socket("bob") as bob:
         start = time.monotonic()
@@ -105,7 +105,7 @@ async def test_the_page_tells_now_and_then_and_not_at_every_key(enter, socket):
 
 
 async def test_the_page_shows_who_types_until_the_message_is_there(enter, socket):
-    """The page says "bob is typing …" in no live region; the line goes when the message comes."""
+    """The page says "bob is typing …" outside any live region; the line goes when the message comes."""
     page = await enter("alice")
     notice = page.get_by_text("bob is typing …")
     async with socket("bob") as bob:
@@ -120,7 +120,7 @@ async def test_the_page_shows_who_types_until_the_message_is_there(enter, socket
 
 
 async def test_who_stops_typing_disappears(enter, socket):
-    """Who begins a message and does not send it is no longer shown after a few seconds, however they went."""
+    """If somebody begins a message and doesn't send it, the line goes after a few seconds."""
     page = await enter("alice")
     notice = page.get_by_text("bob is typing …")
     async with socket("bob") as bob:

@@ -1,4 +1,4 @@
-"""Exercise: one person in the room is told something, and nobody else."""
+"""Exercise: a whisper reaches one person in the room, and nobody else."""
 
 from contextlib import AsyncExitStack
 
@@ -20,7 +20,7 @@ HEARD = {**PSST, "username": "alice"}
 
 @pytest.fixture
 async def join():
-    """Join a room as a user, alice if not said otherwise; leave it when the test ends."""
+    """Join a room as a user, by default alice; leave it when the test ends."""
     async with AsyncExitStack() as sockets:
 
         async def join(username="alice", room="lobby"):
@@ -56,7 +56,7 @@ async def hear_until(socket, message):
 
 
 def memberships():
-    """Return how many sockets the broker counts in all groups together."""
+    """Return how many sockets the broker has in all groups together."""
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         return sum(broker.zcard(group) for group in broker.scan_iter("asgi:group:*"))
 
@@ -79,7 +79,7 @@ async def test_all_windows_of_the_addressee_hear_it(join):
 
 
 async def test_the_sender_sees_it_once_when_it_was_heard(join):
-    """Alice sees her whisper when it has arrived; once, though Bob has two windows."""
+    """Alice sees her whisper when it has arrived: once, though Bob has two windows."""
     alice, *windows = await join(), await join("bob"), await join("bob")
     await alice.send_json_to(PSST)
     assert await hear(alice) == HEARD
@@ -92,7 +92,7 @@ async def test_the_sender_sees_it_once_when_it_was_heard(join):
 
 @pytest.mark.parametrize("to", ["nobody", "anonymous"])
 async def test_nobody_hears_it_and_the_sender_does_not_see_it(join, to):
-    """A whisper to somebody who is not here, or to a guest without a name, does not appear anywhere."""
+    """A whisper to somebody who isn't here, or to a guest, appears nowhere."""
     alice, guest = await join(), await join(username=None)
     await alice.send_json_to({**PSST, "to": to})
     await say(alice, "done")
@@ -112,7 +112,7 @@ async def test_another_room_hears_nothing(join):
 
 
 async def test_a_whisper_to_oneself(join):
-    """Alice whispers to herself: each of her two windows shows it once."""
+    """If Alice whispers to herself, each of her two windows shows it once."""
     first, second = await join(), await join()
     note = {"message": "牛乳を買う", "to": "alice"}
     await first.send_json_to(note)
@@ -125,7 +125,7 @@ async def test_a_whisper_to_oneself(join):
 
 @pytest.mark.parametrize("to", [None, "", 5, [], ["bob"], {}, True, "\ud800", "\x00", "x" * 151])
 async def test_a_bad_name_never_makes_a_whisper_public(join, to):
-    """When "to" is no name the sender gets an error, and the room hears nothing."""
+    """If "to" isn't a name, the sender gets an error, and the room hears nothing."""
     alice, bob = await join(), await join("bob")
     await alice.send_json_to({**PSST, "to": to})
     await say(bob, "done")
@@ -145,7 +145,7 @@ async def test_the_limits_hold_for_whispers(join, message, reason):
 
 
 async def test_a_full_channel_of_the_sender_harms_only_the_sender(join, monkeypatch):
-    """When Alice's channel takes no more, Bob's socket lives on."""
+    """When Alice's channel is full, Bob's socket stays open."""
     alice, bob = await join(), await join("bob")
 
     async def send(self, channel, message):

@@ -1,4 +1,4 @@
-"""What a load balancer asks, again and again: can this server serve?"""
+"""What a load balancer keeps asking: can this server serve?"""
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.http import JsonResponse
@@ -11,7 +11,7 @@ PATH = "/healthz"
 
 
 async def health():
-    """Send a message through the channel layer and tell whether it came back."""
+    """Send a message through the channel layer and return whether it came back."""
     try:
         await round_trip()
     except (RedisError, OSError):

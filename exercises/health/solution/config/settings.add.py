@@ -1,2 +1,2 @@
-# First: a probe is answered before anything asks for a host name or for HTTPS.
+# First: a probe gets its answer before anything checks the host name or redirects to HTTPS.
 MIDDLEWARE.insert(0, "config.health.health_middleware")

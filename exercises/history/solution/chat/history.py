@@ -4,7 +4,7 @@ from channels.db import database_sync_to_async
 
 from chat.models import Message
 
-KEPT = 50  # messages that a newcomer is told
+KEPT = 50  # messages that a newcomer gets
 
 
 @database_sync_to_async

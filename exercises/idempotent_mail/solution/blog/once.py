@@ -1,4 +1,4 @@
-"""Do a thing once, though several processes are asked to."""
+"""Do a thing once, even if several processes try."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ CLAIMED, DONE = "claimed", "done"
 
 
 class Busy(Exception):
-    """Another process is at it. Come back later: it may die before it is done."""
+    """Another process is working on it. Come back later: it may die before it finishes."""
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def once(key):
     The claim is a lease, renewed while this process lives: long work keeps it, a dead process loses it.
     When the block ends, the key is done; when it raises, the key is free.
     """
-    # add() writes only where nothing is, and the broker does one command at a time.
+    # add() writes only if the key is free, and the broker runs one command at a time.
     if not cache.add(key, CLAIMED, LEASE):
         if cache.get(key) != DONE:
             raise Busy(key)
@@ -46,7 +46,7 @@ def once(key):
 
 
 def renew(key, finished):
-    """Prolong a claim until the work is finished."""
+    """Renew a claim until the work is finished."""
     while not finished.wait(LEASE / 3):
         try:
             cache.touch(key, LEASE)

@@ -1,4 +1,4 @@
-# Shared by all processes, which Django's default, the memory of one process, is not.
+# Shared by all processes. Django's default is the memory of one process.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",

@@ -23,7 +23,7 @@ class NoticeConsumer(AsyncWebsocketConsumer):
     async def connect(self):
         """Called when a page opens the socket."""
         self.user = self.scope["user"]
-        # Whose notices these are is never asked of the browser.
+        # The user comes from the session. Never ask the browser whose notices these are.
         self.group = notices.group_of(self.user.pk)
         if not self.user.is_authenticated:
             await self.close()

@@ -25,7 +25,7 @@ def tell(user, text):
         event = {"type": "notice", "notice": notice.pk, "text": text}
         async_to_sync(get_channel_layer().group_send)(group_of(user.pk), event)
     except Exception:
-        # Whatever fails here must not fail the task: it would be tried again, and mail a second time.
+        # An error here must not fail the task: it would be tried again, and mail a second time.
         logger.exception("User %s cannot be told: %s", user.pk, text)
 
 

@@ -1,2 +1,2 @@
-# Every key in the broker begins with it. An empty variable, as docker compose likes to set, counts as none.
+# Every key in the broker begins with it. An empty variable, as docker compose may set, counts as unset.
 CHANNEL_LAYERS["default"]["CONFIG"]["prefix"] = os.environ.get("LAYER_PREFIX") or "asgi"

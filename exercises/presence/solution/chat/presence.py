@@ -1,4 +1,4 @@
-"""Who is in a room: a list in the broker, whose entries run out unless they are renewed."""
+"""Who is in a room: a list in the broker, whose entries expire unless they are renewed."""
 
 import json
 import os
@@ -12,12 +12,12 @@ LEASE = int(os.environ.get("PRESENCE_LEASE", "90"))
 
 
 async def renew(room, channel, username):
-    """Say that a socket is in a room for the length of a lease; return the names of all who are."""
+    """Put a socket on a room's list for the length of a lease; return all names on it."""
     return await change(room, "zadd", {entry(channel, username): time.time() + LEASE})
 
 
 async def leave(room, channel, username):
-    """Say that a socket has left a room; return the names of those who are still there."""
+    """Take a socket off a room's list; return the names that are still on it."""
     return await change(room, "zrem", entry(channel, username))
 
 
@@ -27,7 +27,7 @@ def entry(channel, username):
 
 
 async def change(room, command, argument):
-    """Run one command on a room's sorted set, whose scores are the times when entries run out."""
+    """Run one command on a room's sorted set, whose scores are the times when entries expire."""
     key = f"presence:{room}"
     async with redis.from_url(settings.REDIS_URL) as broker, broker.pipeline() as commands:
         getattr(commands, command)(key, argument)

@@ -1,10 +1,10 @@
-"""How much one connection may say."""
+"""How much one connection may send."""
 
 import time
 
 
 class TokenBucket:
-    """Tokens that come back at a steady rate, up to a stock; whoever takes one too many waits for it."""
+    """Tokens that come back at a steady rate, up to a stock. If you take one too many, you wait for it."""
 
     def __init__(self, rate, burst, clock=time.monotonic):
         self.rate, self.burst, self.clock = rate, burst, clock

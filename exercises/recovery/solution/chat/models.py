@@ -11,7 +11,7 @@ class Message(models.Model):
 
     class Meta:
         constraints = [
-            # What a browser sends again, because it heard no acknowledgement, is the same message.
+            # A message that a browser sends again, without an acknowledgement, is the same message.
             models.UniqueConstraint(fields=["sender", "room", "client_id"], name="chat_message_once"),
         ]
         indexes = [

@@ -13,7 +13,7 @@ def newest(room):
 
 
 def store(room, sender, client_id, text):
-    """Store a message, once however often it is sent; return its id, and the id before it in its room."""
+    """Store a message once, however often it's sent; return its id, and the id before it in its room."""
     message, _ = Message.objects.get_or_create(
         room=room, sender_id=sender.pk, client_id=client_id, defaults={"text": text}
     )
@@ -23,7 +23,7 @@ def store(room, sender, client_id, text):
 
 
 def missed(room, since):
-    """Return the messages after an id, oldest first, and whether these are all."""
+    """Return the messages after an id, oldest first, and whether that is all of them."""
     rows = Message.objects.filter(room=room, id__gt=since).select_related("sender").order_by("-id")
     found = [
         {"id": row.id, "message": row.text, "username": row.sender.username} for row in rows[: MAX_REPLAY + 1]

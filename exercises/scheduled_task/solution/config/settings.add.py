@@ -1,4 +1,4 @@
 INSTALLED_APPS += ["blog.digest"]
 
-# The clock of the schedule. Without it, eight in the morning is eight in London's winter.
+# The schedule's time zone. Without it, eight in the morning means eight in UTC.
 CELERY_TIMEZONE = "Asia/Tokyo"

@@ -7,7 +7,7 @@ class TeamConsumer(ChatConsumer):
     async def connect(self):
         """Called when a browser opens the socket of a team's room."""
         team = self.scope["url_route"]["kwargs"]["team"]
-        # Not "chat_": a public room can have any name, this team's too.
+        # Not "chat_": a public room can have any name, even this team's.
         self.room_group = "team_" + hashlib.sha256(team.encode()).hexdigest()
         if not await self.scope["user"].groups.filter(name=team).aexists():
             await self.close()

@@ -1,2 +1,2 @@
-# Commands are looked for in apps.
+# Django looks for commands in apps.
 INSTALLED_APPS.append("config")

@@ -1,4 +1,4 @@
-"""What makes a crowd cheap: all sockets of a room in this process share one membership in its group."""
+"""Cheap crowds: all sockets of a room in this process share one membership in its group."""
 
 import asyncio
 import json
@@ -17,13 +17,13 @@ TRY_AGAIN_LATER = {"type": "websocket.close", "code": 1013}
 
 
 class Room:
-    """The sockets in a room, and the task that hears its group for all of them."""
+    """The sockets in a room, and the task that receives its group's events for all of them."""
 
     def __init__(self, group):
         self.group, self.members = group, set()
 
     async def enter(self, member):
-        """Take a socket in; return once it will hear all that is sent to the group from now on."""
+        """Add a socket; return once it will hear everything sent to the group from now on."""
         if not self.members:
             self.joined = asyncio.Future()
             self.hearing = asyncio.create_task(self.hear(self.joined))
@@ -31,14 +31,14 @@ class Room:
         await asyncio.wait([self.joined, self.hearing], return_when=asyncio.FIRST_COMPLETED)
 
     async def leave(self, member):
-        """Let a socket go. With the last one, the membership ends."""
+        """Remove a socket. With the last one, the membership ends."""
         self.members.discard(member)
         if not self.members:
             self.hearing.cancel()
             await asyncio.wait([self.hearing])
 
     async def hear(self, joined):
-        """Pass on what is sent to the group. If that fails nobody stays behind deaf: the sockets close."""
+        """Pass on the group's events. If that fails, no socket stays open and deaf: they all close."""
         layer, channel = get_channel_layer(), None
         try:
             channel = await layer.new_channel()
@@ -50,7 +50,7 @@ class Room:
                 text = json.dumps({"message": event["message"], "username": event["username"]})
                 for member in self.members:
                     member.hear({"type": "websocket.send", "text": text})
-                # Let them send: what has arrived already is received without waiting.
+                # Let the sockets send: receiving an event that is already there doesn't wait.
                 await asyncio.sleep(0)
         except Exception:
             logger.exception("The group %s cannot be heard", self.group)
@@ -82,7 +82,7 @@ class RoomMember(AsyncWebsocketConsumer):
             await super().dispatch(event)
 
     async def enter(self, group):
-        """Enter a room and open the socket. What the room says before it is open waits."""
+        """Enter a room and open the socket. Until it is open, the room's frames wait."""
         self.channel_layer = get_channel_layer()  # to send to; the room receives
         self.unsent, self.sending = deque(), asyncio.Future()
         self.room = self.rooms.setdefault(group, Room(group))
@@ -91,16 +91,16 @@ class RoomMember(AsyncWebsocketConsumer):
         self.sending = asyncio.create_task(self.send_unsent())
 
     def hear(self, frame):
-        """Called by the room for every frame. Does not wait: a slow browser must not hold up the others."""
+        """Called by the room for every frame. Doesn't wait: a slow browser must not hold up the others."""
         self.unsent.append(frame)
         if len(self.unsent) > MAX_UNSENT:
-            # It is closed as soon as it takes a frame again, and will reconnect.
+            # It is closed as soon as it takes a frame again, and then reconnects.
             self.unsent = deque([TRY_AGAIN_LATER])
         if self.sending.done():
             self.sending = asyncio.create_task(self.send_unsent())
 
     async def send_unsent(self):
-        """Send what waits, in order."""
+        """Send the waiting frames, in order."""
         with suppress(OSError, RuntimeError):  # The browser is gone.
             while self.unsent:
                 await self.base_send(self.unsent.popleft())

@@ -1,2 +1,2 @@
-# A room is heard by subscription, which survives a restart of the broker, instead of a mailbox per process.
+# Subscriptions instead of a mailbox per process: they survive a restart of the broker.
 CHANNEL_LAYERS["default"]["BACKEND"] = "channels_redis.pubsub.RedisPubSubChannelLayer"

@@ -18,7 +18,7 @@ def state_of(report_id, user):
 
 
 class ReportConsumer(AsyncWebsocketConsumer):
-    done = -1  # what the page was told last
+    done = -1  # the last state sent to the page
 
     async def connect(self):
         """Called when a page opens the socket."""
@@ -29,7 +29,7 @@ class ReportConsumer(AsyncWebsocketConsumer):
             return
         await self.channel_layer.group_add(self.group, self.channel_name)
         await self.accept()
-        # After joining, so that no step falls between.
+        # After joining, so that no step is missed.
         await self.progress({"state": await state_of(report_id, user)})
 
     async def disconnect(self, close_code):

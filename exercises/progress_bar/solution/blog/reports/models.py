@@ -17,7 +17,7 @@ class Report(models.Model):
 
     @property
     def state(self):
-        """What a page is told."""
+        """The state, as a page gets it."""
         return {
             "done": self.done,
             "total": self.total,

@@ -13,7 +13,7 @@ from blog.reports.models import Report
 
 logger = logging.getLogger(__name__)
 
-PAUSE = 0.2  # seconds; stands in for work that takes long
+PAUSE = 0.2  # seconds; imitates slow work
 
 
 def group_of(report_id):
@@ -23,7 +23,7 @@ def group_of(report_id):
 
 @shared_task(acks_late=True, reject_on_worker_lost=True)
 def work_on(report_id):
-    """Count the next post of a report, tell its pages, and leave the rest to the next task."""
+    """Count the next post of a report, send the state to its pages, and leave the rest to the next task."""
     report = Report.objects.filter(pk=report_id, finished=False).first()
     if report is None:
         return
@@ -37,7 +37,7 @@ def work_on(report_id):
     report.finished = post is None or report.done == report.total
     fields = ("characters", "last_post", "done", "finished")
     values = {name: getattr(report, name) for name in fields}
-    # Only where nobody was faster: a task that is delivered twice counts its post once.
+    # Only if no other task was faster: a task that is delivered twice counts its post once.
     if not Report.objects.filter(pk=report_id, last_post=before, finished=False).update(**values):
         return
     tell(report)
@@ -46,7 +46,7 @@ def work_on(report_id):
 
 
 def tell(report):
-    """Send a report's state to its open pages. They can do without: a page that loads reads the database."""
+    """Send a report's state to its open pages. If that fails, a page that loads reads the database."""
     try:
         event = {"type": "progress", "state": report.state}
         async_to_sync(get_channel_layer().group_send)(group_of(report.pk), event)

@@ -27,6 +27,6 @@ def index(request):
 
 @login_required
 def report(request, report_id):
-    """Show how far a report is, to whom it belongs."""
+    """Show its owner how far a report is."""
     found = get_object_or_404(Report, pk=report_id, owner=request.user)
     return render(request, "reports/report.html", {"report": found})

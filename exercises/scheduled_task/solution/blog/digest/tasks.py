@@ -1,4 +1,4 @@
-"""What a worker does when the clock says so."""
+"""What a worker does when beat calls."""
 
 import logging
 
@@ -27,7 +27,7 @@ def send_digest():
         with transaction.atomic():
             Digest.objects.create(last_post=posts[-1].pk)
             for reader in readers:
-                # A task for each: a mail that fails is tried again, and only that one.
+                # A task for each, so that only a mail that fails is tried again.
                 send_notification_email.delay_on_commit(reader.pk, text)
     except IntegrityError:
         logger.info("The digest up to post %s is made already.", posts[-1].pk)

@@ -1,4 +1,4 @@
-"""What the commands share: their errors, in one line for a person."""
+"""What the commands share: errors in one readable line."""
 
 from contextlib import contextmanager
 
@@ -11,7 +11,7 @@ def errors_in_one_line():
     """Turn what the channel layer raises into a CommandError."""
     try:
         yield
-    except TypeError as error:  # a name that the layer does not take
+    except TypeError as error:  # a name that the layer refuses
         raise CommandError(error) from error
     except (RedisError, OSError) as error:
         raise CommandError(f"The broker does not answer: {error}") from error

@@ -1,9 +1,9 @@
-// A module: its names do not meet those of room.js.
+// A module: its names can't clash with those of room.js.
 const LONGEST_DELAY = 10_000; // milliseconds
 
 const notices = document.querySelector("#notices");
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-const shown = new Set(); // what came twice is shown once
+const shown = new Set(); // a notice that comes twice is shown once
 let failures = 0;
 
 function show(ws, id, text) {
@@ -18,7 +18,7 @@ function show(ws, id, text) {
     ws.send(JSON.stringify({ dismiss: id }));
     notice.remove();
   });
-  // append() with a string makes text of it, never markup.
+  // append() turns a string into text, never into markup.
   notice.append(text, " ", button);
   notices.append(notice);
 }

@@ -19,7 +19,7 @@ class Command(BaseCommand):
             asyncio.run(self.listen(group))
 
     async def listen(self, group):
-        # Either signal cancels the task where it waits, so that `finally` still has a loop to await in.
+        # Either signal cancels the task, so that `finally` still has a loop to await in.
         task = asyncio.current_task()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
