@@ -7,7 +7,7 @@ from playwright.async_api import expect
 from tests.promises.faults.mail import Mailbox, Publisher
 from tutorial.course.steps import find_step
 from tutorial.services.processes import PATIENCE
-from tutorial.testing.site import Site
+from tutorial.testing.site import PRODUCTION, Site
 
 # Milliseconds. A test run shares its cores with others; none of it is a promise.
 expect.set_options(timeout=PATIENCE * 1000)
@@ -15,8 +15,8 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 @pytest.fixture(scope="session")
 def site():
-    """The finished app with its own database and two demo users, alice and bob."""
-    with Site(find_step("5"), os.environ["REDIS_URL"]) as site:
+    """The finished app as in production, with its own database and two demo users, alice and bob."""
+    with Site(find_step("5"), os.environ["REDIS_URL"], PRODUCTION) as site:
         yield site
 
 

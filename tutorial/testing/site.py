@@ -5,6 +5,7 @@ Tests, notebooks and the load lab share this module. Everything ends with its co
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,13 @@ SERVERS = {
         *("--ws-per-message-deflate", "false"),
         "config.asgi:application",
     ],
+}
+# As step 5 is run for others, on this machine and so without HTTPS.
+PRODUCTION = {
+    "DJANGO_SETTINGS_MODULE": "config.production",
+    "SECRET_KEY": secrets.token_urlsafe(50),
+    "ALLOWED_HOSTS": "127.0.0.1",
+    "HTTPS": "0",
 }
 
 

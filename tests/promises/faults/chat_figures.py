@@ -38,7 +38,7 @@ from tutorial.course.steps import all_steps, number
 from tutorial.services.broker import Broker
 from tutorial.services.browser import launch_options
 from tutorial.services.processes import PATIENCE, wait_until
-from tutorial.testing.site import Server, Site
+from tutorial.testing.site import PRODUCTION, Server, Site
 
 SEED = 20260101
 MAX_MESSAGE = 4096  # bytes of UTF-8, as the consumer has it
@@ -63,7 +63,7 @@ def figure(*arguments: str) -> Callable:
     def decorate(provoke: Callable[[Server, bool], Awaitable[Account]]) -> Callable[[bool], Account]:
         @functools.wraps(provoke)
         def run(full: bool) -> Account:
-            with Broker() as broker, Site(STEP, broker.url) as site:
+            with Broker() as broker, Site(STEP, broker.url, PRODUCTION) as site:
                 site.broker = broker
                 return asyncio.run(provoke(site.server("uvicorn", arguments=arguments), full))
 
@@ -304,7 +304,10 @@ def idle(full: bool) -> Account:
         broker = stack.enter_context(Broker())
         client = stack.enter_context(redis.Redis.from_url(broker.url))
         steps = [step for step in all_steps() if number(step) >= 3]
-        sites = [stack.enter_context(Site(step, broker.url)) for step in steps]
+        sites = [
+            stack.enter_context(Site(step, broker.url, PRODUCTION if step == STEP else None))
+            for step in steps
+        ]
         return asyncio.run(keep_still([site.server("daphne") for site in sites]))
 
 

@@ -1,8 +1,25 @@
+import pickle
+
 import pytest
 
 from tests.promises.faults.mail import ALONE
 from tutorial.services.processes import PATIENCE
 from tutorial.testing.site import Worker
+
+
+# In a process of its own: this one is to hold no step.
+SETTINGS = """
+import pickle
+from config import production
+settings = {name: value for name, value in vars(production).items() if name.isupper()}
+print(pickle.dumps(settings).hex())
+"""
+
+
+@pytest.fixture(scope="session")
+def settings(site):
+    """The settings of the finished app in production."""
+    return pickle.loads(bytes.fromhex(site.run("-c", SETTINGS)))  # noqa: S301 - our own
 
 
 @pytest.fixture(scope="session")

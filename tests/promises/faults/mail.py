@@ -204,6 +204,7 @@ class Author:
         server: A running server of the step.
 
     Attributes:
+        server: The same.
         notice: The body of the mail about each of them.
         warning: What the page says when the notice may not have been queued.
     """
@@ -212,6 +213,7 @@ class Author:
     warning = "Published, but the notice may not have been queued: the broker does not answer."
 
     def __init__(self, server: Server):
+        self.server = server
         cookies = {"sessionid": server.site.sessions["alice"]}
         self._client = httpx.Client(base_url=server.url, cookies=cookies, timeout=120, trust_env=False)
         # The first post opens every connection and loads every module.

@@ -17,7 +17,7 @@ from tests.promises.faults.chat import STEP
 from tests.promises.faults.mail import ALONE, Author, Mailbox, Publisher
 from tutorial.services.broker import Broker
 from tutorial.services.processes import PATIENCE, wait_until
-from tutorial.testing.site import Site, Worker
+from tutorial.testing.site import PRODUCTION, Site, Worker
 
 SEED = 20
 # Seconds; the step's own is 120. A mail lasts long enough to be met by a kill, and not longer than this.
@@ -28,7 +28,7 @@ BEFORE, AFTER, LONGEST_RUN = 0.2, 0.05, 1.0
 @contextmanager
 def post_office(workers: int = 1) -> Iterator[tuple[Site, Broker, Publisher, list[Worker]]]:
     """Run a broker and a mail server; yield what a figure needs, with workers that are not started yet."""
-    with Broker() as broker, Mailbox() as mailbox, Site(STEP, broker.url) as site:
+    with Broker() as broker, Mailbox() as mailbox, Site(STEP, broker.url, PRODUCTION) as site:
         # A mail in a worker's hand stays there for as long as a figure needs.
         env = mailbox.env | {"EMAIL_TIMEOUT": "60", "VISIBILITY_TIMEOUT": str(VISIBILITY_TIMEOUT)}
         publisher = Publisher(broker.url, mailbox, site.user_ids["alice"])

@@ -11,7 +11,7 @@ from tests.promises.faults.mail import Author
 from tutorial.services.processes import NotStarted, wait_until
 
 # A commit waits for a reader for as long as it takes, where Django's own limit is 5 s.
-PATIENT = 'from config.settings import *\nDATABASES["default"]["OPTIONS"] = {"timeout": 600}\n'
+PATIENT = 'from config.production import *\nDATABASES["default"]["OPTIONS"] = {"timeout": 600}\n'
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_post_that_is_rolled_back_sends_no_mail(author, database, publisher):
     )
     _, response = author.publish("rolled back")
     assert response.status_code == 500
-    assert "FOREIGN KEY constraint failed" in response.text
+    author.server.wait_for_output("FOREIGN KEY constraint failed")
     assert "rolled back" not in author.posts()
     author.publish("committed")
     publisher.sent.append(author.notice)

@@ -3,7 +3,6 @@
 import ast
 import inspect
 import re
-import runpy
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from channels_redis.core import RedisChannelLayer
 from kombu.transport.redis import Channel
 
 from tests.promises.faults.__main__ import FIGURES
-from tutorial.course.steps import ROOT, find_step
+from tutorial.course.steps import ROOT
 
 PAGE = ROOT / "docs/guarantees.md"
 CHECKLIST = ROOT / "docs/concepts/security.md"
@@ -108,12 +107,6 @@ def settings_of_a_page(name: str) -> dict[str, tuple[float, float]]:
     """Return the settings in a page's table, each with its default and its value here."""
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \|", (ROOT / name).read_text(), re.MULTILINE)
     return {setting: (int(default), int(here)) for setting, default, here in rows}
-
-
-@pytest.fixture(scope="module")
-def settings():
-    """The settings of the finished app."""
-    return runpy.run_path(str(find_step("5") / "config/settings.py"))
 
 
 def test_the_settings_of_the_channel_layer_are_as_the_page_says(settings):

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import re
-import secrets
 from urllib.parse import urlencode
 
 import httpx
@@ -12,15 +11,11 @@ from playwright.async_api import expect
 
 from tests.promises.faults.chat import STEP, copy_step, join, log_in, path_of, say
 from tutorial.services.processes import PATIENCE
-from tutorial.testing.site import Site
+from tutorial.testing.site import PRODUCTION, Site
 
 SCRIPT = "<script>window.owned = 1</script><img src=x onerror='window.owned = 1'>\"'"
 ESCAPED = "&lt;script&gt;window.owned = 1&lt;/script&gt;"
-PRODUCTION = {
-    "DEBUG": "0",
-    "SECRET_KEY": f"secret-{secrets.token_urlsafe(40)}",
-    "ALLOWED_HOSTS": "127.0.0.1 chat.example.com",
-}
+BEHIND_A_PROXY = PRODUCTION | {"ALLOWED_HOSTS": "127.0.0.1 chat.example.com", "HTTPS": "1"}
 # As a proxy in front says it, to which uvicorn listens when the proxy is on this machine.
 HTTPS = {"X-Forwarded-Proto": "https"}
 
@@ -294,7 +289,7 @@ def live(site, tmp_path_factory):
         tmp_path_factory.mktemp("live"),
         {"config/urls.py": {crash: f'{crash}\n    path("crash/", lambda request: 1 / 0),'}},
     )
-    with Site(step, site.env["REDIS_URL"], PRODUCTION) as live:
+    with Site(step, site.env["REDIS_URL"], BEHIND_A_PROXY) as live:
         yield live.shared_server("uvicorn")
 
 

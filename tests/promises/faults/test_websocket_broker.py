@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import runpy
 
 import httpx
 import pytest
@@ -12,7 +11,6 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.promises.faults.account import Account
 from tests.promises.faults.chat import (
     PUBSUB,
-    STEP,
     closed,
     copy_step,
     crowd,
@@ -23,7 +21,7 @@ from tests.promises.faults.chat import (
     say,
 )
 from tutorial.services.processes import PATIENCE
-from tutorial.testing.site import Server, Site
+from tutorial.testing.site import PRODUCTION, Server, Site
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +62,9 @@ async def test_a_broker_that_is_killed_and_returns(server, frail_broker):
     assert server.running
 
 
-async def test_a_connection_that_died_in_the_pool_is_replaced(frail_broker, monkeypatch):
+async def test_a_connection_that_died_in_the_pool_is_replaced(frail_broker, settings):
     """What the layer sends over a connection that died with the broker, unnoticed, goes over a new one."""
-    monkeypatch.setenv("REDIS_URL", frail_broker.url)
-    config = runpy.run_path(str(STEP / "config/settings.py"))["CHANNEL_LAYERS"]["default"]["CONFIG"]
-    layer = RedisChannelLayer(**config)
+    layer = RedisChannelLayer(**settings["CHANNEL_LAYERS"]["default"]["CONFIG"])
     try:
         await layer.group_add("pool", "a-channel")
         # In this thread, so that asyncio has no chance to notice.
@@ -82,7 +78,7 @@ async def test_a_connection_that_died_in_the_pool_is_replaced(frail_broker, monk
 async def test_a_broker_that_is_killed_and_returns_under_the_pubsub_layer(site, frail_broker, tmp_path):
     """Idle sockets live on and hear again; what was said meanwhile is lost."""
     step = copy_step(tmp_path, {"config/settings.py": PUBSUB})
-    with Site(step, frail_broker.url) as other:
+    with Site(step, frail_broker.url, PRODUCTION) as other:
         server = other.server("uvicorn")
         async with crowd(server, 5, "restart") as sockets:
             due, arrived = await exchange(sockets, "before")

@@ -19,7 +19,7 @@ from tests.promises.faults.chat import (
     say,
     until_members,
 )
-from tutorial.testing.site import Site
+from tutorial.testing.site import PRODUCTION, Site
 
 CLIENT = """
 import asyncio, sys
@@ -121,5 +121,5 @@ async def test_who_stays_loses_nothing_when_others_leave(site, monkeypatch):
 async def test_who_stays_loses_nothing_under_the_pubsub_layer(site, tmp_path):
     """With channels_redis' pubsub layer in the settings, whoever stays hears every message."""
     step = copy_step(tmp_path, {"config/settings.py": PUBSUB})
-    with Site(step, site.env["REDIS_URL"]) as other:
+    with Site(step, site.env["REDIS_URL"], PRODUCTION) as other:
         (await others_leave(other.server("uvicorn"), "staying")).check()

@@ -7,7 +7,7 @@ import pytest
 from tests.promises.faults.account import Account
 from tests.promises.faults.chat import closed, copy_step, crowd, exchange, hear_messages, join, members, say
 from tutorial.services.processes import PATIENCE
-from tutorial.testing.site import Server, Site
+from tutorial.testing.site import PRODUCTION, Server, Site
 
 IN_MEMORY = '\nCHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}\n'
 
@@ -63,8 +63,8 @@ async def test_after_sigkill_clients_connect_again(make_server):
 )
 async def test_two_processes_hear_each_other_only_through_a_broker(site, tmp_path, changes, crosses):
     """With the Redis layer a message crosses processes; with the in-memory layer it does not, in silence."""
-    step = copy_step(tmp_path, {"config/settings.py": changes})
-    with Site(step, site.env["REDIS_URL"]) as other:
+    step = copy_step(tmp_path, {"config/production.py": changes})
+    with Site(step, site.env["REDIS_URL"], PRODUCTION) as other:
         servers = [other.server("uvicorn"), other.server("uvicorn")]
         async with join(servers[0], "both") as alice, join(servers[1], "both", "bob") as bob:
             # What each hears next is what it says itself: nothing of the other came before.
