@@ -13,7 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 from tutorial.course.assignment import exercise_assignment
 from tutorial.course.compose import target_of
 from tutorial.course.files import project_files
-from tutorial.course.front_matter import FRONT_MATTER, front_matter
+from tutorial.course.front_matter import FRONT_MATTER, front_matter, minutes
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS / "_ext"))
@@ -32,7 +32,7 @@ exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["colon_fence", "substitution"]
 myst_heading_anchors = 4
-myst_substitutions = {f"minutes{path.parent.name[5]}": front_matter(path)["minutes"] for path in LESSONS}
+myst_substitutions = {f"minutes{path.parent.name[5]}": minutes(front_matter(path)) for path in LESSONS}
 
 # Notebooks appear with the outputs they were saved with. Widgets would be loaded from another host.
 nb_execution_mode = "off"
@@ -109,7 +109,7 @@ def adapt_page(app, docname, source) -> None:
         source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n*/README\n```\n"
     elif docname.startswith("exercises/"):
         about = yaml.safe_load(FRONT_MATTER.match(source[0])[1])
-        line = f"For [{about['step']}](../../{about['step']}/README.md), {about['minutes']} minutes."
+        line = f"For [{about['step']}](../../{about['step']}/README.md), {minutes(about)} minutes."
         source[0] = re.sub(r"^(# .*\n)", rf"\1\n{line}\n", source[0], count=1, flags=re.MULTILINE)
     source[0] = adapt_links(source[0], posixpath.dirname(place))
     if re.fullmatch(r"exercises/\w+/README", docname):

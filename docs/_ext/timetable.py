@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from tutorial.course.front_matter import front_matter
+from tutorial.course.front_matter import front_matter, minutes
 from tutorial.course.steps import ROOT
 
 TITLE = re.compile(r"^# (.*)$", re.MULTILINE)
@@ -54,14 +54,12 @@ def day(start: str, plan: str, root: Path = ROOT) -> list[Part]:
     for item in yaml.safe_load(plan) or []:
         readme = root / item / "README.md" if isinstance(item, str) else None
         if readme and readme.is_file():
-            title, minutes = (
-                TITLE.search(readme.read_text(encoding="utf-8"))[1],
-                front_matter(readme)["minutes"],
-            )
+            title = TITLE.search(readme.read_text(encoding="utf-8"))[1]
+            length = minutes(front_matter(readme))
         elif isinstance(item, dict) and len(item) == 1 and all(type(value) is int for value in item.values()):
-            [(title, minutes)] = item.items()
+            [(title, length)] = item.items()
         else:
             raise WrongPlan(f"{item!r} is no lesson, no exercise, and has no minutes of its own.")
-        parts.append(Part(title, minutes, readme, now))
-        now += timedelta(minutes=minutes)
+        parts.append(Part(title, length, readme, now))
+        now += timedelta(minutes=length)
     return [*parts, Part("End", 0, None, now)]

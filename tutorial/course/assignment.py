@@ -10,7 +10,7 @@ from typing import Any
 
 from tutorial.course.compose import additions, compose, read_files
 from tutorial.course.files import project_files
-from tutorial.course.front_matter import front_matter
+from tutorial.course.front_matter import front_matter, minutes
 from tutorial.course.steps import ROOT, UnknownStep, all_steps, find_step, number
 
 EXERCISES = ROOT / "exercises"
@@ -120,9 +120,8 @@ class Assignment:
 
     @property
     def minutes(self) -> int:
-        """How long it takes: a number, or one for each section of a lesson."""
-        stated = self.about["minutes"]
-        return sum(stated.values()) if isinstance(stated, dict) else stated
+        """How long it takes."""
+        return minutes(self.about)
 
     @cached_property
     def beginning(self) -> dict[str, bytes]:

@@ -24,3 +24,9 @@ def front_matter(readme: Path) -> dict[str, Any]:
         raise NoFrontMatter(f"{readme} does not begin with `minutes:` between two lines of dashes.")
     about: dict[str, Any] = yaml.safe_load(found[1])
     return about
+
+
+def minutes(about: dict[str, Any]) -> int:
+    """Return how long it takes: front matter states a number, or one for each section of a lesson."""
+    stated: int | dict[str, int] = about["minutes"]
+    return sum(stated.values()) if isinstance(stated, dict) else stated

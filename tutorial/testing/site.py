@@ -138,9 +138,9 @@ class Site:
         self._processes: list[Process] = []
         self._shared: dict[str, Server] = {}
         self.env = {
+            "DJANGO_SETTINGS_MODULE": "config.settings",
             **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
             "DATABASE_PATH": str(self._directory / "db.sqlite3"),
-            "DJANGO_SETTINGS_MODULE": "config.settings",
             "PYTHONUNBUFFERED": "1",
             "REDIS_URL": broker_url,
             **(env or {}),

@@ -6,7 +6,6 @@ from tests.promises.faults.mail import ALONE
 from tutorial.services.processes import PATIENCE
 from tutorial.testing.site import Worker
 
-
 # In a process of its own: this one is to hold no step.
 SETTINGS = """
 import pickle
