@@ -28,7 +28,8 @@ project = "Real-time Django"
 copyright = "the authors of the tutorial"
 language = "en"
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design"]
-exclude_patterns = ["_build"]
+# STYLE.md is for contributors.
+exclude_patterns = ["_build", "STYLE.md"]
 
 myst_enable_extensions = ["colon_fence", "substitution"]
 myst_heading_anchors = 4
