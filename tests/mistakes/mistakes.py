@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SETTINGS, CONFIG, ASGI = "config/settings.py", "config/__init__.py", "config/asgi.py"
+PRODUCTION = "config/production.py"
 CONSUMERS, ROUTING, ROOM_JS = "chat/consumers.py", "chat/routing.py", "chat/static/chat/room.js"
 TASKS, VIEWS = "blog/tasks.py", "blog/views.py"
 
 # Lines of the steps.
 DAPHNE = '    "daphne",  # First: it replaces runserver with one that speaks ASGI.\n'
 REDIS_LAYER = "channels_redis.core.RedisChannelLayer"
-HOSTS = '"hosts": [{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}]'
-CAPACITY = '            "capacity": 1000,\n'
-ADDRESS = '"address": REDIS_URL,'
+HOSTS = '"hosts": [REDIS_URL]'
 IMPORT_ROUTING = "from chat.routing import websocket_urlpatterns\n"
 DIGEST = "hashlib.sha256(self.room_name.encode()).hexdigest()"
 CAUGHT = "(ValueError, TypeError, KeyError, AttributeError, RecursionError)"
@@ -24,7 +23,6 @@ LAST_ROUTE = '    re_path(r"", consumers.UnknownPathConsumer.as_asgi()),\n'
 SCHEME = 'location.protocol === "https:" ? "wss:" : "ws:"'
 SUBMIT = 'composer.addEventListener("submit", (event) => {\n'
 PRESS = 'input.addEventListener("keydown", (e) => e.keyCode === 229 && composer.requestSubmit());\n'
-LOST = "    acks_late=True,\n    reject_on_worker_lost=True,\n"
 # What is written instead.
 SYNC_SEND = "async_to_sync(self.channel_layer.group_send)("
 SEND_TO_ONE = "await self.channel_layer.send(\n            self.channel_name,"
@@ -77,7 +75,7 @@ TABLE = {
         "daphne is last": ("", DAPHNE, "", '    "channels",\n', f'    "channels",\n{DAPHNE}'),
         "the layer is in memory": (
             *("layer_is_redis", REDIS_LAYER, "channels.layers.InMemoryChannelLayer"),
-            *(f"            {HOSTS},\n", ""),
+            *(HOSTS, ""),
         ),
         "no CHANNEL_LAYERS": ("layer_is_redis", "CHANNEL_LAYERS = {", "LAYERS = {"),
         "hosts is no list": ("layer_is_redis", HOSTS, '"hosts": REDIS_URL'),
@@ -86,7 +84,6 @@ TABLE = {
             '"redis://127.0.0.1:1"',
         ),
         "no ASGI_APPLICATION": ("speaks_asgi", "ASGI_APPLICATION", "ASGI_APP"),
-        "no HSTS in production": ("deployment_check", "365 * 24 * 3600", "0"),
     },
     (1, "config/views.py"): {
         "the broker's death is not caught": ("broker_is_down", "(RedisError, OSError)", "RedisError"),
@@ -111,9 +108,6 @@ TABLE = {
         "binary frames are forgotten": ("binary_frame", "text_data=None, bytes_data=None", "text_data"),
         "async_to_sync in async code": ("reaches_everyone", SEND, SYNC_SEND, "import hashlib\n", IMPORT_SYNC),
         "receive is not async": ("", "async def receive(", "def receive("),
-    },
-    (3, SETTINGS): {
-        "no limit for a frame": ("huge_frame", "DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE = 64 * 1024", ""),
     },
     (3, ROUTING): {
         "no .as_asgi()": ("who_speaks", "consumers.ChatConsumer.as_asgi()", "consumers.ChatConsumer"),
@@ -149,10 +143,6 @@ TABLE = {
     (4, CONSUMERS): {
         "a socket without a login": ("without_a_login", 'not self.scope["user"].is_authenticated', "False"),
     },
-    (4, SETTINGS): {
-        "no servestatic": ("static_files", '    "servestatic.middleware', '    # "servestatic.middleware'),
-        "no security policy": ("own_scripts", '    "csp.middleware.CSPMiddleware",\n', ""),
-    },
     (4, "chat/urls.py"): {"no namespace in chat": ("cannot_be_a_room", 'app_name = "chat"\n', "")},
     (4, "chat/views.py"): {"no login_required": ("needs_a_login", "@login_required\ndef room(", "def room(")},
     (4, "templates/base.html"): {"no CSRF token": ("logout_button", "{% csrf_token %}", "")},
@@ -167,7 +157,6 @@ TABLE = {
         "the user is the argument": ("committed", "(request.user.id, ", "(request.user, "),
     },
     (5, TASKS): {
-        "no acks_late": ("death_of_the_whole", LOST, ""),
         "nothing is tried again": ("busy", "    autoretry_for=(OSError, SoftTimeLimitExceeded),\n", ""),
         "get() for a user who is gone": ("gone", ".filter(id=user_id).first()", ".get(id=user_id)"),
         "no look at the address": ("without_an_address", "user is None or not user.email", "user is None"),
@@ -175,11 +164,18 @@ TABLE = {
         "no @shared_task": ("committed", "@shared_task(", "dict("),
     },
     (5, SETTINGS): {
+        "no acks_late": ("death_of_the_whole", "CELERY_TASK_ACKS_LATE = True\n", ""),
         "mail goes to the console": ("busy", "'smtp' if EMAIL_HOST else 'console'", "'console'"),
         "an hour until a task returns": (
             *("whole_worker", 'int(os.environ.get("VISIBILITY_TIMEOUT", "120"))'),
             "3600",
         ),
+    },
+    (5, PRODUCTION): {
+        "no key is asked for": ("a_key_and_hosts", "not SECRET_KEY or ", ""),
+        "no HSTS in production": ("deployment_check", "365 * 24 * 3600", "0"),
+        "no servestatic": ("own_scripts", '"servestatic.middleware.ServeStaticMiddleware", ', ""),
+        "no security policy": ("own_scripts", ', "csp.middleware.CSPMiddleware"', ""),
     },
     (5, CONFIG): {
         "the Celery app is not imported": (

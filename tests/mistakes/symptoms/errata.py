@@ -7,7 +7,6 @@ import redis
 
 from tests.mistakes.mistakes import (
     ASGI,
-    CAPACITY,
     CONFIG,
     CONSUMERS,
     DAPHNE,
@@ -37,7 +36,7 @@ DOCUMENT = {
     for info, code in BLOCK.findall(Path(__file__).with_name("document.md").read_text(encoding="utf-8"))
 }
 # The document's channel layer, but for the port.
-LAYER = (HOSTS, "'hosts': [('127.0.0.1', int(REDIS_URL.rpartition(':')[2]))]", CAPACITY, "")
+LAYER = (HOSTS, "'hosts': [('127.0.0.1', int(REDIS_URL.rpartition(':')[2]))]")
 CHAT = {
     SETTINGS: LAYER,
     CONSUMERS: DOCUMENT[CONSUMERS],
@@ -46,6 +45,8 @@ CHAT = {
     ASGI: f"from django.core.asgi import get_asgi_application\n{DOCUMENT[ASGI]}",
 }
 POST = 'author=request.user, title="t", body="b"'
+# The document has no settings for this.
+LATE = ("CELERY_TASK_ACKS_LATE = True\nCELERY_TASK_REJECT_ON_WORKER_LOST = True\n", "")
 BLOG = {
     "config/celery.py": DOCUMENT["config/celery.py"],
     TASKS: DOCUMENT[TASKS],
@@ -170,5 +171,5 @@ ERRATA = {
     "e15": Symptom(5, late_commit, BLOG),
     "e16": Symptom(5, shell(PUBLISH + ASK), BLOG, {"REDIS_URL": f"redis://127.0.0.1:{free_port()}"}),
     "e17": Symptom(5, busy_mail_server, BLOG),
-    "e18": Symptom(5, killed_child, BLOG),
+    "e18": Symptom(5, killed_child, BLOG | {SETTINGS: LATE}),
 }

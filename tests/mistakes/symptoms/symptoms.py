@@ -5,10 +5,9 @@ import redis
 from websockets.exceptions import ConnectionClosed
 
 from tests.mistakes.mistakes import (
-    ADDRESS,
     ASGI,
-    CAPACITY,
     CONSUMERS,
+    HOSTS,
     LAST_ROUTE,
     MISTAKES,
     ROUTING,
@@ -34,6 +33,7 @@ from tutorial.course.steps import ROOT
 from tutorial.services.ports import free_port
 from tutorial.services.processes import PATIENCE, wait_until
 from tutorial.testing.mail_server import MailServer
+from tutorial.testing.site import PRODUCTION
 
 PAGE = ROOT / "docs/symptoms.md"
 QUOTES = {name: entry.quotes for name, entry in read_page(PAGE).items()}
@@ -192,6 +192,21 @@ def step_test(name):
     return command("-m", "pytest", "-q", "-p", "no:cacheprovider", name)
 
 
+def in_production(code):
+    """Return a probe that runs code in Django's shell with the settings of production."""
+
+    def probe(project):
+        project.env |= PRODUCTION
+        return project.shell(code)
+
+    return probe
+
+
+def host(option):
+    """Return the channel layer's broker with an option of redis-py set to 1."""
+    return f'"hosts": [{{"address": REDIS_URL, "{option}": 1}}]'
+
+
 def of(*names):
     """Return the changes of typical mistakes, made together."""
     changes = {}
@@ -221,8 +236,8 @@ PHANTOM = (
     *("        messages.success(", "            raise RuntimeError\n        messages.success("),
 )
 RESULTS = (
-    *("CELERY_TASK_IGNORE_RESULT = True\n", "CELERY_RESULT_BACKEND = REDIS_URL\n"),
-    *('CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0}\n', ""),
+    'CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0}\n',
+    "CELERY_RESULT_BACKEND = REDIS_URL\n",
 )
 COMMITTED = "tests/test_step05_celery.py"
 NO_POSTS = (
@@ -237,8 +252,7 @@ SYMPTOMS = {
     "c403": Symptom(3, opens("ws://{host}/chat/lobby/"), cure=False),
     "c404": Symptom(3, opens(CHAT_LOBBY), of("daphne is missing"), cure=False),
     "c500": Symptom(3, opens(CHAT_LOBBY), of("no websocket key"), cure=False),
-    # The step's Content-Security-Policy would refuse the socket first.
-    "s30": Symptom(4, secure_page, of("ws written out", "no security policy")),
+    "s30": Symptom(4, secure_page, of("ws written out")),
     "s01": Symptom(3, Chat(), of("daphne is missing")),
     "s02": Symptom(3, command("manage.py", "check"), of("daphne is last")),
     "s03": Symptom(3, Chat(), of("no .as_asgi()")),
@@ -261,11 +275,11 @@ SYMPTOMS = {
     "s20": Symptom(5, shell(QUOTES["s20"][0]), of("the layer is in memory")),
     "s23": Symptom(5, late_commit, of("get() for a user who is gone"), cure=False),
     "s24": Symptom(5, unregistered, cure=False),
-    "s27": Symptom(5, shell(ASK), {SETTINGS: ("CELERY_TASK_IGNORE_RESULT = True\n", "")}, cure=False),
+    "s27": Symptom(5, shell(ASK), cure=False),
     "s29": Symptom(5, inspect, cure=with_worker),
-    "s32": Symptom(3, idle, {SETTINGS: (ADDRESS, f'{ADDRESS} "socket_timeout": 1,')}, cure=False),
-    "s33": Symptom(3, Chat(), {SETTINGS: (ADDRESS, f'{ADDRESS} "max_connections": 1,')}),
-    "s34": Symptom(3, shell(QUOTES["s34"][0]), {SETTINGS: (CAPACITY, "")}),
+    "s32": Symptom(3, idle, {SETTINGS: (HOSTS, host("socket_timeout"))}, cure=False),
+    "s33": Symptom(3, Chat(), {SETTINGS: (HOSTS, host("max_connections"))}),
+    "s34": Symptom(5, shell(QUOTES["s34"][0]), cure=in_production(QUOTES["s34"][0])),
     "s36": Symptom(5, phantom_mail, {VIEWS: PHANTOM}, cure=False),
     "t1": Symptom(5, step_test("tests/test_posts.py"), {"tests/test_posts.py": NO_POSTS}, cure=False),
     "t2": Symptom(

@@ -138,13 +138,6 @@ def test_a_restarted_worker_knows_a_new_task():
         worker.wait_for_output("succeeded")
 
 
-def test_an_ignored_result_is_none_at_once():
-    """With the step's settings, asking a task for its result gives None without waiting (the cure of s27)."""
-    with project(5) as mended:
-        code = "from blog.tasks import send_notification_email as send; print(send.delay(1, 'hello').get())"
-        assert mended.shell(code).splitlines()[-1] == "None"
-
-
 def test_a_test_with_the_mark_may_use_the_database():
     """The test that was refused passes once it has the mark (the cure of t1)."""
     marked = "import pytest\n" + NO_POSTS.replace("def test", "@pytest.mark.django_db\ndef test")
