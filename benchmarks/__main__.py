@@ -50,7 +50,7 @@ QUICK = Plan(
 
 
 def machine() -> Row:
-    """Return in general terms what is measured on."""
+    """Return the machine, in general terms."""
     packages = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -102,7 +102,7 @@ def main() -> int:
     add("--again", action="store_true", help="measure nothing; write the kept results again")
     options = parser.parse_args()
 
-    # Ended from outside, it ends what it has started, as with Ctrl-C.
+    # Ended from outside, it ends everything it has started, as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, 130)  # the table needs it
@@ -129,7 +129,7 @@ def main() -> int:
 
 
 def write(results: Row, directory: Path | None) -> None:
-    """Write the results, the tables for the docs and the plots, into the course if no directory is named."""
+    """Write the results, the tables for the docs and the plots, into a directory or else the course."""
     data, pages = (directory, directory) if directory else (ROOT / "benchmarks", ROOT / "docs" / "load")
     for each in (data, pages):
         each.mkdir(parents=True, exist_ok=True)

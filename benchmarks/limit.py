@@ -1,6 +1,6 @@
-"""The limit: what sending costs when nothing else is done. No Django, no login, no check of the input.
+"""The limit: what sending alone costs. No Django, no login, no check of the input.
 
-Run as `python -m benchmarks.limit PORT [BROKER]`. With a broker, messages go round through its pub/sub.
+Run as `python -m benchmarks.limit PORT [BROKER]`. With a broker, messages go through its pub/sub.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ rooms: dict[str, set[ServerConnection]] = {}
 
 
 async def main(port: int, broker_url: str = "") -> None:
-    """Serve until the process is ended."""
+    """Serve until the process ends."""
     broker = redis.asyncio.Redis.from_url(broker_url) if broker_url else None
 
     async def relay(broker: redis.asyncio.Redis) -> None:

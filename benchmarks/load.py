@@ -20,14 +20,14 @@ from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTrans
 from tutorial.services.processes import patience
 
 HANDSHAKES = 50  # at a time
-PATIENCE = 15  # seconds until a delivery that has not come counts as lost; more on a busy machine
-IN_FLIGHT = 400  # deliveries that a burst keeps under way
-# A default channel layer holds 100 messages for a process, and drops what is beyond.
+PATIENCE = 15  # seconds until a missing delivery counts as lost; more on a busy machine
+IN_FLIGHT = 400  # deliveries under way in a burst
+# A default channel layer holds 100 messages for a process, and drops any more.
 MOST_MESSAGES_IN_FLIGHT = 40
 
 
 class Opened(TypedDict):
-    """How many sockets a server holds and has refused, in how many seconds they were opened."""
+    """How many sockets a server holds and has refused, and how many seconds opening them took."""
 
     open: int
     refused: int
@@ -68,7 +68,7 @@ class Client(WSListener):
             self.crowd.burst.done.set()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Called by picows for every frame. Nothing else runs so often: it must stay short."""
+        """Called by picows for every frame. Nothing else runs as often: keep it short."""
         if frame.msg_type is WSMsgType.TEXT:
             burst = self.crowd.burst
             if burst:
@@ -90,7 +90,7 @@ class Crowd:
         self.reason = ""
 
     async def open(self, url: str, headers: dict[str, str], count: int, rooms: int) -> Opened:
-        """Open sockets until there are `count`, dealt out evenly to `rooms`.
+        """Open sockets until there are `count`, spread evenly over `rooms`.
 
         Args:
             url: The address of a room, with ROOM for its name.
@@ -128,7 +128,7 @@ class Crowd:
         await asyncio.gather(*(transport.wait_disconnected() for transport in transports))
 
     async def send(self, seconds: float, size: int, rate: float = 0) -> dict[str, float] | dict[str, str]:
-        """Send messages for a while; return what was delivered and how late, in seconds.
+        """Send messages for a while; return the deliveries and how late they were, in seconds.
 
         Strays are deliveries of another server's messages, or of a burst that is over.
 
@@ -174,11 +174,11 @@ class Burst:
         self.rooms = list(self.times.values())
         self.latencies = array("d")
         self.sent = self.expected = self.count = 0
-        self.until, self.mark = 0.0, float("inf")  # the mark: so many deliveries, and the next is sent
+        self.until, self.mark = 0.0, float("inf")  # the mark: after this many deliveries, the next is sent
         self.done = asyncio.Event()
 
     async def run(self, seconds: float, rate: float) -> None:
-        """Send until the time is up, and wait for what is still under way."""
+        """Send until the time is up, and wait for deliveries still under way."""
         if rate:
             for _ in range(max(1, round(seconds * rate))):
                 self.send()
@@ -201,7 +201,7 @@ class Burst:
         self.senders[room].send(WSMsgType.TEXT, self.frame)
 
     def deliver(self, client: Client) -> None:
-        """Note that a client has heard its next message; a room's messages come in order."""
+        """Note that a client has its next message; a room's messages come in order."""
         now = time.perf_counter()
         sent = self.times[client.room]
         if client.heard < len(sent):
@@ -212,7 +212,7 @@ class Burst:
                 self.go_on(now)
 
     def go_on(self, now: float) -> None:
-        """Send one more message for one that is delivered, until the time is up."""
+        """Send one more message for each delivered one, until the time is up."""
         if now < self.until:
             self.mark += self.room_size[self.sent % len(self.room_size)]
             self.send()
@@ -246,7 +246,7 @@ class Load:
         self._process.communicate()
 
     def order(self, crowd: str, do: str, **options: object) -> Any:
-        """Have a crowd open, send or close, and return what came of it.
+        """Have a crowd open, send or close, and return the result.
 
         Args:
             crowd: A name for the sockets to one server.

@@ -19,7 +19,7 @@ from tutorial.services.broker import Broker
 from tutorial.services.ports import free_port
 from tutorial.services.processes import NotStarted
 
-# Above this share of a core, the load generator is what a rate shows, and not the server.
+# Above this share of a core, a rate shows the load generator and not the server.
 TOO_BUSY = 0.9
 SPARE_FILES = 200
 T = TypeVar("T")
@@ -32,15 +32,15 @@ class Plan:
     """How much is measured."""
 
     rounds: int = 5  # of each measurement; the results are medians
-    seconds: float = 0.4  # that messages are sent in a round
+    seconds: float = 0.4  # of sending in a round
     sweep_seconds: float = 0.25  # the same, in the sweeps
-    clients: int = 50  # in the room that all servers are compared in
+    clients: int = 50  # in the room for comparing all servers
     client_counts: tuple[int, ...] = (10, 50, 200, 500, 1000, 2000)  # in one room of the chosen servers
     room_counts: tuple[int, ...] = (1, 10, 100)
     room_clients: int = 200  # in those rooms together
     sizes: tuple[int, ...] = (16, 256, 4096)  # bytes of a message
-    posts: int = 10  # that are published in a round, with and without the queue
-    tasks: int = 200  # that the worker is timed with
+    posts: int = 10  # published in a round, with and without the queue
+    tasks: int = 200  # for timing the worker
     only: tuple[str, ...] = ()  # the names of the servers to measure; all of them if empty
 
 
@@ -51,7 +51,7 @@ def spread(values: Iterable[float]) -> Sample:
 
 
 def allow_files(wanted: int) -> int:
-    """Raise this process's limit of open files as far as needed and allowed; return what is allowed then."""
+    """Raise this process's limit of open files as far as needed and allowed; return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = max(soft, wanted if hard == resource.RLIM_INFINITY else min(wanted, hard))
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -59,7 +59,7 @@ def allow_files(wanted: int) -> int:
 
 
 class TooFewFiles(RuntimeError):
-    """Raised when not even a small measurement can be made here; its text says what to do."""
+    """Raised when not even a small measurement is possible here; its text says what to do."""
 
 
 class Lab:
@@ -67,7 +67,7 @@ class Lab:
 
     Args:
         plan: How much is measured.
-        say: Called with every line for the person who waits.
+        say: Called with every line about the progress.
         first_port: The port of the first server; the others follow. Free ones if None.
     """
 
@@ -100,7 +100,7 @@ class Lab:
         self._exits.close()
 
     def _check(self) -> None:
-        """Say before the run what cannot be measured here."""
+        """Say before the run what can't be measured here."""
         plan, swept = self.plan, sum(peer.swept for peer in self.chosen)
         wanted = max(plan.client_counts) * swept + SPARE_FILES
         allowed = allow_files(wanted)
@@ -138,7 +138,7 @@ class Lab:
         self.say(line)
 
     def leave_out(self, name: str, reason: str) -> None:
-        """Note that a server is not measured, or not any more, and why."""
+        """Note that a server isn't measured, or no longer, and why."""
         self.gaps[name] = reason
         self.running.pop(name, None)
         self.note(f"Left out: {name} ({reason}).")
@@ -166,7 +166,7 @@ class Lab:
             self._load.order(self._crowded.pop(), "close")
 
     def burst(self, running: Running, size: int = 64, rate: float = 0, seconds: float = 0) -> Sample:
-        """Send messages to a server as fast as it delivers, or at a rate; return what that cost."""
+        """Send messages to a server as fast as it delivers, or at a rate; return the cost."""
         server, broker = running.processor_time(), processor_time(self._broker)
         seconds = seconds or self.plan.seconds
         result: Sample = self._load.order(running.peer.name, "send", seconds=seconds, size=size, rate=rate)
@@ -181,7 +181,7 @@ class Lab:
         }
 
     def each(self, servers: list[Running], do: Callable[[Running], T]) -> dict[str, T]:
-        """Do something with each server, and return the results by its name; one that fails is left out."""
+        """Do something with each server, and return the results by its name, without servers that fail."""
         results = {}
         for running in servers:
             name = running.peer.name
@@ -215,7 +215,7 @@ class Lab:
 
 
 def settle(running: Running) -> None:
-    """Wait, at most ten seconds, until a server has nothing more to do; a thousand closes take it a while."""
+    """Wait, at most ten seconds, until a server is idle; a thousand closes take it a while."""
     for _ in range(50):
         before = running.processor_time()
         time.sleep(0.2)
@@ -224,7 +224,7 @@ def settle(running: Running) -> None:
 
 
 def summary(samples: list[Sample]) -> Row:
-    """Return the medians and the spread of rounds, and what was lost in all of them together."""
+    """Return the medians and the spread of rounds, and the losses of all of them together."""
     numbers = ("rate", "server_time", "server_share", "load_share", "p50", "p99")
     weights = [max(1, sample["deliveries"]) for sample in samples]
     return {

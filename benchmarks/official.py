@@ -1,4 +1,4 @@
-"""The consumer of the Channels tutorial, in idea: the same calls in our words, the settings it asks for."""
+"""The idea of the Channels tutorial's consumer: the same calls in our words, with its settings."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is measured: servers of the course's chat, a better consumer, and the limit."""
+"""The servers to measure: the course's chat, a better consumer, and the limit."""
 
 import importlib
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ GRANIAN = (
     *("-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"),
     *("--workers", "1", "--backpressure", "4096", APPLICATION),
 )
-# No worker processes: it serves in the process that is started.
+# No worker processes: it serves in the process we start.
 HYPERCORN = ("-m", "hypercorn", "-b", "127.0.0.1:{port}", "-w", "0", APPLICATION)
 LIMIT = ("-m", "benchmarks.limit", "{port}")
 
@@ -68,7 +68,7 @@ class Running(Server):
         command = [word.replace("{broker}", site.env["REDIS_URL"]) for word in peer.command]
         super().__init__(site, command, port, env=mine | {"BENCHMARK_LAYER": peer.layer} | (env or {}))
         self.peer = peer
-        # Rooms of its own: all servers share the broker, and a common room would set them all to work.
+        # Rooms of its own: all servers share the broker, so a common room would make them all work.
         self.rooms = f"ws://127.0.0.1:{port}/ws/chat/{port}_ROOM/"
         self.headers = site.headers(self.url, None if peer.code == "none" else "alice")
 
@@ -107,7 +107,7 @@ def open_sites(broker_url: str, directory: Path) -> dict[str, Site]:
 
 
 def missing(peer: Peer, port: int) -> str | None:
-    """Return in a few words why a peer cannot be measured here, or None."""
+    """Return in a few words why a peer can't be measured here, or None."""
     try:
         importlib.import_module(module := peer.command[1])
     except ImportError:

@@ -1,4 +1,4 @@
-"""What the queue buys: publishing a post with it and without, and a worker's tasks per second."""
+"""What a queue gains: publishing a post with it and without, and a worker's tasks per second."""
 
 import re
 import time
@@ -31,7 +31,7 @@ def publish(client: httpx.Client, count: int) -> list[float]:
     """Publish posts; return the seconds until each answer.
 
     Raises:
-        ValueError: The server did not take one.
+        ValueError: The server didn't take one.
     """
     token = TOKEN.search(client.get("/blog/new/").text)
     seconds = []
@@ -46,7 +46,7 @@ def publish(client: httpx.Client, count: int) -> list[float]:
 
 
 def measure(lab: Lab) -> Row:
-    """Publish posts by turns with and without the queue, then time a worker."""
+    """Publish posts in turn with and without the queue, then time a worker."""
     site, plan = lab.sites["step05"], lab.plan
     waits: dict[str, list[float]] = {"with": [], "without": []}
     enqueuing, rates = [], []

@@ -1,4 +1,4 @@
-"""What the results look like: a table for the terminal, one for the docs, and plots."""
+"""The results as a table for the terminal, one for the docs, and plots."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -71,7 +71,7 @@ def rows(results: Results) -> list[tuple[str, ...]]:
 
 
 def caption(results: Results) -> str:
-    """Return in a sentence what was measured on."""
+    """Return a sentence about the measurement and its machine."""
     machine, plan = results["machine"], results["plan"]
     return (
         f"One process, one room of {plan['clients']} clients; medians of {plan['rounds']} rounds, "
@@ -117,7 +117,7 @@ def largest(results: Results, name: str) -> Results | None:
 
 
 def gains(results: Results) -> str:
-    """Return as a table for the docs what each change buys, one after the other."""
+    """Return a table for the docs: the gain of each change, one after the other."""
     steps = (
         ("the stack of the Channels tutorial", DOCUMENT),
         ("this course's step 5 under uvicorn", AS_IS),
@@ -137,7 +137,7 @@ def gains(results: Results) -> str:
 
 
 def sockets(results: Results) -> str:
-    """Return as a table for the docs what the swept servers held, and what a socket weighs and costs."""
+    """Return a table for the docs: the sockets of the swept servers, and what each weighs and costs."""
     lines = []
     for name in COLORS:
         if row := largest(results, name):
@@ -147,7 +147,7 @@ def sockets(results: Results) -> str:
 
 
 def queue(results: Results) -> str:
-    """Return as a table for the docs what the queue costs and buys."""
+    """Return a table for the docs: what the queue costs and gains."""
     row = results["queue"]
     workers = f"mails a second, a worker of {row['processes']} processes"
     lines = (
@@ -160,7 +160,7 @@ def queue(results: Results) -> str:
 
 
 def million(results: Results) -> str:
-    """Return as a table for the docs the arithmetic for a million sockets, from the measured figures."""
+    """Return a table for the docs: the arithmetic for a million sockets, from the measured figures."""
     row, document, each = largest(results, FAN_OUT), cost(results, DOCUMENT), cost(results, FAN_OUT)
     if row is None or document is None or each is None:
         return "There are no figures of the servers that this arithmetic needs.\n"
@@ -185,7 +185,7 @@ def million(results: Results) -> str:
 
 
 def canvas(size: tuple[float, float], **labels: Any) -> tuple[Figure, Axes]:
-    """Return a picture and its axes. Not pyplot's: its backend belongs to whoever imports this."""
+    """Return a picture and its axes. Not pyplot's: the importing program chooses its backend."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set(**labels)
@@ -256,5 +256,5 @@ def write(results: Results, directory: Path) -> None:
             "sizes": draw_sweep(results, "sizes", "size", "Longer messages", "bytes of a message"),
         }
         for name, picture in pictures.items():
-            # Without the time at which it was made.
+            # Without a date.
             picture.savefig(directory / f"load-{name}.svg", metadata={"Date": None})

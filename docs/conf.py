@@ -1,4 +1,4 @@
-"""The site: `make docs` builds it, without a request to any other host when it is opened."""
+"""The site: `make docs` builds it. When you open it, it asks no other host for anything."""
 
 import difflib
 import posixpath
@@ -35,7 +35,7 @@ myst_enable_extensions = ["colon_fence", "substitution"]
 myst_heading_anchors = 4
 myst_substitutions = {f"minutes{path.parent.name[5]}": minutes(front_matter(path)) for path in LESSONS}
 
-# Notebooks appear with the outputs they were saved with. Widgets would be loaded from another host.
+# Notebooks appear with their saved outputs. Widgets would be loaded from another host.
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 
@@ -54,13 +54,13 @@ html_theme_options = {
     "dark_css_variables": {"color-brand-primary": "#5fd3a8", "color-brand-content": "#5fd3a8"},
 }
 
-# A copied block has the commands of a terminal, without prompts and output.
+# A copied block has only the commands, without prompts and output.
 copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go"
 
 
 def page_of(path: str) -> str | None:
-    """Return the page that shows a file whose place in the site is not its place in the repository.
+    """Return the page that shows a file whose place in the site differs from that in the repository.
 
     docs/exercises and docs/notebooks are symbolic links, which a Markdown link would be resolved through
     and out of the site.
@@ -97,12 +97,12 @@ def adapt_links(text: str, folder: str) -> str:
 def adapt_lesson(app, relative_path, parent_docname, content) -> None:
     """Called when a page includes a lesson: take the front matter away, and adapt the links."""
     text = adapt_links(FRONT_MATTER.sub("", content[0]), "stepNN")
-    # The lesson's page is in docs/, where the lesson is not.
+    # The lesson's page is in docs/, but the lesson isn't.
     content[0] = text.replace("](../docs/", "](../")
 
 
 def adapt_page(app, docname, source) -> None:
-    """Called when a page is read: adapt the links, and give an exercise's page what its front matter says."""
+    """Called when a page is read: adapt the links, and add the facts of an exercise's front matter."""
     if docname.startswith("notebooks/"):
         return
     place = docname if docname.startswith("exercises/") else f"docs/{docname}"
@@ -142,7 +142,7 @@ def solution_part(env, name: str) -> str:
 
 
 class Plan(SphinxDirective):
-    """The plan of a day as a table, with times that are summed up from the lessons' own minutes."""
+    """The plan of a day as a table, with times added up from the lessons' own minutes."""
 
     required_arguments = 1
     has_content = True

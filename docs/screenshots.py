@@ -24,11 +24,11 @@ TALK = [
 
 
 async def window(browser, site: Site, user: str, height: int):
-    """Return a page in a browser window of a demo user's own.
+    """Return a page in a demo user's own browser window.
 
     Args:
         browser: The Chromium.
-        site: Where the user has a session.
+        site: The site where the user has a session.
         user: The demo user's name.
         height: The window's height in pixels.
     """

@@ -1,7 +1,7 @@
-"""What the notebooks share: a step with its broker, an end for everything that was started, and drawing.
+"""What the notebooks share: a step with its broker, clean-up of everything started, and drawing.
 
-A kernel holds one step. Whatever it starts ends with it, however it ends: a guard process waits
-for the end of the kernel and then ends what carries its mark or runs in its directory.
+A kernel holds one step. Everything it starts ends with it, however it ends: a guard process waits
+for the end of the kernel and then ends every process with its mark or in its directory.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ STYLE = {
 }
 MARK = "NOTEBOOK_KERNEL"
 # Runs beside the kernel. Its standard input ends when the kernel does.
-# The broker writes its title over its environment, so it is known by where it runs instead.
+# The broker overwrites its environment with its title, so the guard knows it by its directory instead.
 GUARD = """
 import shutil, sys, psutil
 sys.stdin.read()
@@ -133,7 +133,7 @@ def _guard() -> None:
     )
     _exits.callback(guard.wait, 10)
     _exits.callback(guard.stdin.close)
-    # Children inherit both: the mark by which the guard knows them, and a place for files that it removes.
+    # Children inherit both: the mark for the guard, and a place for files that it removes.
     os.environ[MARK] = mark
     os.environ["TMPDIR"] = tempfile.tempdir = directory
 
@@ -153,7 +153,7 @@ def _broker_url() -> str:
 
 
 def _empty_database(url: str) -> str:
-    """Return the address of an empty database of a broker that others may use; it is emptied at the end."""
+    """Return the address of an empty database of a broker that others may use; empty it at the end."""
     for number in range(15, 0, -1):
         candidate = urlsplit(url)._replace(path=f"/{number}").geturl()
         with redis.Redis.from_url(candidate) as client:
@@ -175,14 +175,14 @@ def _set_up_django(site: Site, env: dict[str, str]) -> None:
 
 
 class SlowMailServer(MailServer):
-    """A mail server that needs time, can refuse at first, and writes down who asked when.
+    """A mail server that needs time, can refuse at first, and notes every attempt.
 
     Args:
         delay: Seconds it takes for a mail.
 
     Attributes:
         refuse: How many attempts at each mail it refuses for now, with code 451. Mails differ by their text.
-        answer_late: The texts of mails that it takes at once, but does not answer while `stall` is clear.
+        answer_late: The texts of mails that it takes at once, but doesn't answer while `stall` is clear.
         log: For each attempt its time (`time.monotonic()`), the mail's text and whether it was refused.
         hung_up: How many clients have gone away before they got their answer.
     """
@@ -258,7 +258,7 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 60)
     """Wait for a condition while the kernel's event loop goes on.
 
     Args:
-        condition: The function that is asked, in another thread; its first true answer is returned.
+        condition: The function, called in another thread; its first true answer is returned.
         what: What is waited for, in words for the error.
         seconds: How long to go on asking.
 

@@ -45,8 +45,8 @@ class Slide:
 
     Attributes:
         heading: Its heading, with the number signs.
-        blocks: What stands on it, in Markdown.
-        notes: What the speaker may say.
+        blocks: Its content, in Markdown.
+        notes: The text for the speaker.
         height: How much of it is full, in lines of text.
     """
 
@@ -62,7 +62,7 @@ def plain(text: str) -> str:
 
 
 def sentences(text: str) -> tuple[str, str]:
-    """Return what a slide shows of a text, and all of it."""
+    """Return the part of a text that a slide shows, and all of it."""
     whole = plain(text)
     first, *rest = SENTENCE_END.split(whole)
     return " ".join([first, *(sentence for sentence in rest if "**" in sentence)]).removesuffix(":"), whole
@@ -71,7 +71,7 @@ def sentences(text: str) -> tuple[str, str]:
 def pieces(code: list[str]) -> Iterator[list[str]]:
     """Cut a listing into pieces of about one length that fit on a slide.
 
-    A cut is at an empty line, else before a line without indentation, else anywhere.
+    It is cut at an empty line, or before a line without indentation, or anywhere.
     """
     while len(code) > LONGEST_CODE:
         even = math.ceil(len(code) / math.ceil(len(code) / LONGEST_CODE))
@@ -126,7 +126,7 @@ def slides(lesson: str) -> list[Slide]:
         elif not skipped:
             room = HEIGHT - len(made[-1].heading) // HEADING_LETTERS
             if made[-1].height and made[-1].height + height > room:
-                # It goes on below, under the same heading.
+                # It continues below, under the same heading.
                 made.append(Slide(f"### {made[-1].heading.lstrip('# ')}"))
             made[-1].blocks.append(block)
             made[-1].height += height

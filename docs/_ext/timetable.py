@@ -1,4 +1,4 @@
-"""The plan of a day, summed up from the minutes that lessons and exercises say themselves."""
+"""The plan of a day, added up from the minutes in lessons and exercises."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ TITLE = re.compile(r"^# (.*)$", re.MULTILINE)
 
 
 class WrongPlan(ValueError):
-    """Raised for the plan of a day that cannot be read; its text says what is wrong with it."""
+    """Raised for the plan of a day that can't be read; its text says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Part:
     """A part of a day.
 
     Attributes:
-        title: What is done.
+        title: The activity.
         minutes: How long it takes.
-        readme: Where the lesson or exercise stands; None for a pause or a talk.
+        readme: Where the lesson or exercise is; None for a pause or a talk.
         start: When it begins.
     """
 
@@ -44,7 +44,7 @@ def day(start: str, plan: str, root: Path = ROOT) -> list[Part]:
         root: The directory that holds the lessons and exercises.
 
     Raises:
-        WrongPlan: An item is neither, or the time is none.
+        WrongPlan: An item is neither, or the time isn't one.
     """
     try:
         now = datetime.strptime(start, "%H:%M")

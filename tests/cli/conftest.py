@@ -30,7 +30,7 @@ def project(tmp_path):
 
 
 def replace(directory, name, old, new):
-    """Replace a text in a file of a project, where it must stand."""
+    """Replace a text in a file of a project, which must have it."""
     path = directory / name
     text = path.read_text()
     assert old in text, f"{name} has no {old!r}"

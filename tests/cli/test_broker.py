@@ -22,7 +22,7 @@ def program(tmp_path, monkeypatch):
 
 
 def test_a_program_that_may_not_be_run(program, tmp_path, monkeypatch):
-    """Where the system refuses to run the broker, its reason and the way out are told; nothing is left."""
+    """If the system refuses to run the broker, you see its reason and the way out; nothing is left."""
     monkeypatch.setattr(tempfile, "tempdir", tmp_path.as_posix())
     program.chmod(0o644)
     with pytest.raises(broker.NoBroker, match=r"docker compose up.*Permission denied"):
@@ -31,7 +31,7 @@ def test_a_program_that_may_not_be_run(program, tmp_path, monkeypatch):
 
 
 def test_a_program_that_may_be_run_in_a_moment(program):
-    """A refusal that passes, as here while the file is being written, does not stop the broker."""
+    """A short refusal, as here while the file is being written, doesn't stop the broker."""
     writing = program.open("ab")
     later = threading.Timer(0.3, writing.close)
     later.start()
@@ -41,7 +41,7 @@ def test_a_program_that_may_be_run_in_a_moment(program):
 
 
 def test_a_broker_that_ends_says_why(program, tmp_path):
-    """When the broker ends at its start, the end of its log is told."""
+    """When the broker ends at its start, you see the end of its log."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/appendonlydir").write_text("not a directory")
     with pytest.raises(broker.NoBroker, match=r"did not start on port \d+\. .*appendonlydir"):

@@ -53,7 +53,7 @@ def test_the_next_steps_tests_name_what_is_missing(tutorial, step):
 
 
 def test_a_file_of_an_earlier_step_is_in_that_steps_lesson(tutorial):
-    """Who went on without it is sent to the lesson that has it."""
+    """If you went on without it, you're sent to the lesson that has it."""
     done = tutorial("check", 4, find_step("2"), "--all")
     assert re.search(
         r"chat/routing.py is missing\s+hint\s+The lesson .*?: step03_routing/README.md", done.output
@@ -86,7 +86,7 @@ def test_an_exercise_is_not_done_before_it_is_begun():
 
 @LONG
 def test_an_exercise_is_done_with_its_solution(project):
-    """With the solution's files an exercise is done, and what its step could do is met, too."""
+    """With the solution's files an exercise is done, and its step's own requirements are met, too."""
     exercise = exercise_assignment("echo")
     mine = project(3)
     write_files(exercise.solution, mine)
@@ -130,7 +130,7 @@ def spoil(project, code):
 
 
 def where(directory, statement):
-    """Return the lines at which one may say that a statement of the consumer stands: its own and the next."""
+    """Return the lines that may be named for a statement of the consumer: its own and the next."""
     line = (directory / "chat/consumers.py").read_text().splitlines().index(statement) + 1
     return line, line + 1
 
@@ -150,7 +150,7 @@ def where(directory, statement):
     ids=lambda value: str(value)[:30],
 )
 def test_code_that_does_not_even_load_gets_a_clear_line(project, pids, monkeypatch, code, says, lines):
-    """Raising, exiting, hanging or flooding while it is loaded: file, line and a word about it, in time."""
+    """For code that raises, exits, hangs or floods as it loads, you see file, line and reason, in time."""
     # Less than it takes elsewhere: what follows hangs for good.
     monkeypatch.setattr(checking, "LOAD_LIMIT", 4)
     [problem] = check(spoil(project, PIDS + code), STEP_2).problems
@@ -173,7 +173,7 @@ def test_a_syntax_error_is_found_before_anything_runs(tutorial, project):
     ("name", "text"), [("chat/consumers.py", b"\0"), ("config/settings.py", b"\xff\xfe")]
 )
 def test_a_file_that_is_no_text_is_named(project, name, text):
-    """Bytes that are no Python are a line, too, and no traceback."""
+    """Bytes that aren't Python get a line, too, and no traceback."""
     directory = project(2)
     (directory / name).write_bytes(text)
     assert check(directory, STEP_2).problems[0].file == name
@@ -181,7 +181,7 @@ def test_a_file_that_is_no_text_is_named(project, name, text):
 
 @LONG
 def test_code_that_forks_leaves_no_process(project, pids):
-    """Processes that were forked off, also those with a session of their own, end with the check."""
+    """Forked processes end with the check, even those with a session of their own."""
     verdict = check(spoil(project, FORK), STEP_2, only="layer_is")
     assert verdict.good, verdict.problems
     assert len(set(pids.read_text().split())) >= 3
@@ -206,7 +206,7 @@ def test_a_megabyte_of_output_is_cut_and_said(tutorial, project):
     ],
 )
 def test_code_that_stops_the_tests_is_named(project, monkeypatch, statement, says, only):
-    """Code that hangs in a test is ended, and code that ends the interpreter in mid-test is no success."""
+    """Code that hangs in a test is ended, and code that ends the interpreter in mid-test isn't a success."""
     monkeypatch.setattr(checking, "LIMIT", 5)
     directory = project(2)
     replace(directory, "chat/consumers.py", "        await self.accept()", statement)
@@ -216,13 +216,13 @@ def test_code_that_stops_the_tests_is_named(project, monkeypatch, statement, say
     assert verdict.names("not yet") == ["test_a_message_reaches_everyone_in_the_room"]
     assert problem.requirement.name == "test_a_message_reaches_everyone_in_the_room"
     assert problem.file == "chat/consumers.py"
-    # Where it hung is known, where it ended is not.
+    # It's known where it hung, but not where it ended.
     assert problem.line in (where(directory, statement.splitlines()[0]) if says == "hangs" else (0,))
 
 
 @LONG
 def test_the_learners_own_tests_do_not_count(project):
-    """Whoever empties a test, or breaks it, is judged by the course's own; and keeps what they wrote."""
+    """If you empty or break a test, the course's own judges you, and yours stays as you wrote it."""
     directory = project(2)
     replace(directory, "chat/consumers.py", '"type": "chat_message"', '"type": "chat_msg"')
     (directory / "tests/test_step02_consumer.py").write_text("def test_nothing(): pass\n")
@@ -239,7 +239,7 @@ def test_the_learners_own_tests_do_not_count(project):
 
 
 def test_the_first_problem_says_all_a_learner_needs(tutorial, project):
-    """One line for each requirement; then place, requirement, what was seen, and a hint; exit code 1."""
+    """One line for each requirement; then place, requirement, result and a hint; exit code 1."""
     directory = project(2)
     replace(directory, "chat/consumers.py", '"type": "chat_message"', '"type": "chat_msg"')
     done = tutorial("check", 2, directory, "-k", f"{FEW} or another_room or longest")
@@ -279,7 +279,7 @@ def test_what_was_not_met_is_judged_first(project):
 
 
 def test_done_is_exit_code_zero_and_nothing_to_judge_is_two(tutorial, project):
-    """0 when all that was asked for is met, 2 when no requirement has that name; steps keep no note."""
+    """0 when all you asked for is met, 2 when no requirement has that name; steps keep no note."""
     done = tutorial("check", 2, find_step("2"), "-k", "layer_is")
     assert done.exit_code == 0, done.output
     assert not (find_step("2") / STATE).exists()
@@ -297,7 +297,7 @@ def test_a_check_can_be_given_up(project):
 
 
 def test_without_the_development_packages_a_line_says_what_to_run(tutorial, monkeypatch, tmp_path):
-    """Where pytest and its like are not installed, that is said first, with exit code 2."""
+    """If pytest and its like aren't installed, you read that first, with exit code 2."""
     monkeypatch.setitem(sys.modules, "pytest_django", None)
     done = tutorial("check", "3", tmp_path)
     assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
@@ -346,6 +346,6 @@ WRONG_PAGE = "Locator expected to have text 'Connected.'\nActual value: Lost\nCa
     ],
 )
 def test_a_failure_is_put_into_words(error, details, expected, seen):
-    """What pytest, asyncio, Playwright and our own waiting say becomes what was expected and seen."""
+    """Messages of pytest, asyncio, Playwright and our own waiting become "expected" and "seen"."""
     event = {"message": "", "comparison": None, "test": ["t.py", 1, "assert x"], "error": error} | details
     assert expected_and_seen(event) == (expected, seen)

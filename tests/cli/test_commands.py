@@ -1,4 +1,4 @@
-"""`hint`, `compare`, `solve`, `list` and `watch`: what a learner is told between two checks."""
+"""`hint`, `compare`, `solve`, `list` and `watch`: what you read between two checks."""
 
 import contextlib
 import fcntl
@@ -49,13 +49,13 @@ def test_each_call_of_hint_says_more(tutorial, mine):
 
 
 def test_a_file_that_is_missing_has_hints_too(tutorial, mine):
-    """Where the project does not load yet, the hints are about the file."""
+    """While the project doesn't load yet, the hints are about the file."""
     assert tutorial("check", "3", mine).exit_code == 1
     assert "The text about chat/routing.py is in " in tutorial("hint", "3", mine).output
 
 
 def test_an_exercise_unfolds_its_own_hints(tutorial, tmp_path):
-    """For an exercise the hints are those of its README, one after the other."""
+    """For an exercise you get the hints of its README, one after the other."""
     assignment, mine = exercise_assignment("rate_limit"), tmp_path / "mine"
     start(assignment, mine)
     note(mine, stuck=assignment.requirements[0].name, place="chat/limits.py")
@@ -65,7 +65,7 @@ def test_an_exercise_unfolds_its_own_hints(tutorial, tmp_path):
 
 @pytest.mark.parametrize("columns", [80, 160])
 def test_compare_shows_what_differs(tutorial, mine, monkeypatch, columns):
-    """Mine against the solution: side by side in a wide terminal, as a diff in a narrow one; exit code 1."""
+    """You see your code beside the solution in a wide terminal, as a diff in a narrow one; exit code 1."""
     replace(mine, "chat/consumers.py", "MAX_MESSAGE = 4096", "MAX_MESSAGE = 99")
     monkeypatch.setenv("COLUMNS", str(columns))
     done = tutorial("compare", 3, mine)
@@ -84,7 +84,7 @@ def test_compare_shows_what_differs(tutorial, mine, monkeypatch, columns):
 
 
 def test_solve_asks_and_keeps_what_was_there(tutorial, mine):
-    """One file comes from the solution after a yes; the learner's own stands beside it."""
+    """After a yes, you get one file of the solution, and your own is kept beside it."""
     (mine / "chat/consumers.py").write_text("# mine\n")
     assert tutorial("solve", 3, "chat/consumers.py", "--dir", mine, answer="n\n").exit_code == 1
     assert (mine / "chat/consumers.py").read_text() == "# mine\n"
@@ -127,7 +127,7 @@ def test_solve_asks_and_keeps_what_was_there(tutorial, mine):
     ],
 )
 def test_what_will_not_do_is_refused_in_a_line(tutorial, mine, words, says):
-    """A wrong name gets the nearest ones; no playground takes the course's place; nothing is changed."""
+    """For a wrong name you get the nearest ones; no playground replaces the course; nothing is changed."""
     places = {"mine": mine, "root": ROOT} | {name: mine.parent / name for name in ("new", "empty", "broken")}
     places["empty"].mkdir()
     (places["broken"] / "config").mkdir(parents=True)
@@ -153,7 +153,7 @@ def test_list_says_where_one_is(tutorial, mine):
 
 
 def test_commands_work_from_inside_the_playground(tutorial, mine, monkeypatch):
-    """Who stands in the playground, or in a directory of it, names neither step nor directory."""
+    """In the playground, or a directory of it, you name neither step nor directory."""
     monkeypatch.chdir(mine / "chat")
     done = tutorial("check")
     assert done.exit_code == 1
@@ -161,7 +161,7 @@ def test_commands_work_from_inside_the_playground(tutorial, mine, monkeypatch):
 
 
 def test_progress_that_cannot_be_written_is_no_failure(tutorial, mine, monkeypatch):
-    """In a read-only directory a check judges all the same, and says that it cannot remember."""
+    """In a read-only directory a check still judges, and says that it can't remember."""
 
     def read_only(*arguments):
         raise PermissionError(13, "Permission denied", str(mine / STATE))
@@ -174,7 +174,7 @@ def test_progress_that_cannot_be_written_is_no_failure(tutorial, mine, monkeypat
 
 
 def test_watch_checks_each_save_and_goes_on_to_the_next_step(tmp_path):
-    """A save is checked at once; when all is done the next step begins, with the learner's code as it is."""
+    """A save is checked at once; when all is done, you go on to the next step with your code as it is."""
     mine = tmp_path / "mine"
     start(step_assignment("1"), mine)
     write_files(step_assignment("1").solution, mine)
@@ -216,7 +216,7 @@ def test_what_watch_writes_itself_is_no_save(tmp_path):
 def test_watch_takes_single_keys(tmp_path):
     """On a terminal h gives a hint, a checks all, n goes on to the next step, q ends; all without Enter.
 
-    What is said of a new step stays on the screen above its first check.
+    The text about a new step stays on the screen above its first check.
     """
     mine = tmp_path / "mine"
     start(step_assignment("1"), mine)

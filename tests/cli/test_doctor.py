@@ -41,7 +41,7 @@ def machine(monkeypatch, tmp_path):
 
 @pytest.fixture
 def listener():
-    """A port on which something listens that never says a word."""
+    """A port whose listener never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -77,7 +77,7 @@ def test_a_good_machine_is_found_ready_and_left_as_it_was(tutorial, tmp_path):
 
 
 def test_what_fails_is_shown_with_what_to_do(tutorial, monkeypatch, listener):
-    """A table has a line for each check, the cure beside what fails, and the exit code is 1."""
+    """The table has a line for each check, with the cure beside each failure, and the exit code is 1."""
     monkeypatch.setattr(doctor, "PORT", listener)
     monkeypatch.setenv("COLUMNS", "200")
     done = tutorial("doctor")
@@ -90,7 +90,7 @@ def test_what_fails_is_shown_with_what_to_do(tutorial, monkeypatch, listener):
 
 
 def test_no_browser(tutorial, monkeypatch, tmp_path):
-    """Without a browser on the PATH the machine is ready all the same, and a note says what is left out."""
+    """Without a browser on the PATH the machine is still ready, and a note says what is left out."""
     monkeypatch.setattr("tutorial.services.browser.CHROMIUM_ON_MACOS", str(tmp_path / "none"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(doctor, "CHECKS", {"browser": doctor.browser})
@@ -119,7 +119,7 @@ usage = namedtuple("usage", "total used free")
             lambda place: usage(9**9, 9**9, 3e8),
             ["0.3 GB free in", "Make room: 1 GB"],
         ),
-        # A check that breaks does not take the others with it.
+        # A check that breaks doesn't stop the others.
         ("disk", "shutil.disk_usage", lambda place: 1 / 0, ["ZeroDivisionError"]),
         ("broker", BINARY, no_binary, ["broker", DOCKER]),
         ("broker", BINARY, lambda: sys.executable, ["broker", DOCKER]),
@@ -129,13 +129,13 @@ usage = namedtuple("usage", "total used free")
     ],
 )
 def test_what_a_machine_lacks_is_named(monkeypatch, name, place, stand_in, words):
-    """Python, room or broker: the line says what was found, and what to do."""
+    """For Python, disk space or broker, the line says what was found, and what to do."""
     monkeypatch.setattr(place, stand_in)
     fails(name, *words)
 
 
 def test_packages_that_differ_from_the_lock(monkeypatch, tmp_path):
-    """A package that is missing or of another version is named; one for other systems is not asked for."""
+    """A missing package, or one of another version, is named; you don't need those for other systems."""
     lock = tmp_path / "requirements.txt"
     lock.write_text(
         "# made by hand\n"
@@ -149,7 +149,7 @@ def test_packages_that_differ_from_the_lock(monkeypatch, tmp_path):
 
 
 def test_another_broker_takes_the_embedded_ones_place(monkeypatch):
-    """Where no broker can be embedded, one that answers at REDIS_URL will do."""
+    """If no broker can be embedded, one that answers at REDIS_URL will do."""
     with broker.Broker() as another:
         monkeypatch.setenv("REDIS_URL", another.url)
         monkeypatch.setattr(broker, "server_binary", no_binary)
@@ -199,7 +199,7 @@ def test_a_port_that_is_taken(monkeypatch, listener):
 
 
 def test_a_proxy_that_swallows_this_machines_own_traffic(monkeypatch):
-    """A proxy that would get what is meant for 127.0.0.1 is named, without its password."""
+    """A proxy that would get requests to 127.0.0.1 is named, without its password."""
     monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@127.0.0.1:{free_port()}")
     fails("WebSocket", "goes through the proxy http://127.0.0.1", "NO_PROXY=127.0.0.1,localhost")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
@@ -207,7 +207,7 @@ def test_a_proxy_that_swallows_this_machines_own_traffic(monkeypatch):
 
 
 def test_a_program_that_does_not_start(monkeypatch, tmp_path):
-    """The last line of what the worker or the browser said is shown."""
+    """You see the last line that the worker or the browser printed."""
     step = tmp_path / "step05_celery"
     copy_project(doctor.STEP, step, "tests")
     (step / "config/celery.py").write_text("raise RuntimeError('no app today')\n")

@@ -48,7 +48,7 @@ def test_help_fits_into_80_columns(tutorial, monkeypatch):
 
 
 def test_help_loads_no_more_than_the_help_needs():
-    """Neither the broker's client nor pytest is loaded for it: asking for help is quick."""
+    """Help is quick: it loads neither the broker's client nor pytest."""
 
     def loaded(code):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What is killed with SIGKILL cannot clean up, and yet no process of it stays behind."""
+"""A command killed with SIGKILL can't clean up, and still none of its processes stays behind."""
 
 import json
 import os
@@ -90,7 +90,7 @@ def runs(process):
 
 @pytest.fixture
 def killed(tmp_path):
-    """Start a command, kill it when all that is named runs, and wait until nothing of it runs any more."""
+    """Start a command, kill it when all these programs run, and wait until nothing of it runs any more."""
     mark = uuid.uuid4().hex
     inherited = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
     alone = {"DATABASE_PATH": str(tmp_path / "db.sqlite3"), "TUTORIAL_BROKER_PORT": str(free_port())}

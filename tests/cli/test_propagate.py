@@ -73,7 +73,7 @@ def test_new_and_removed_files_travel_and_lessons_do_not(course):
 
 
 def test_a_conflict_is_marked_and_nothing_is_lost(course):
-    """Where both changed the same line, both versions stand in the file, and a second run waits."""
+    """If both changed the same line, the file has both versions, and a second run waits."""
     (course / "step03_c/code.py").write_text("one\ntwo\nmine\nfour\nfive\nsix\nseven\n")
     git(course, "commit", "-qam", "step 3 has its own third line")
     (course / "step01_a/code.py").write_text("one\ntwo\nfixed\nfour\nfive\n")
@@ -86,7 +86,7 @@ def test_a_conflict_is_marked_and_nothing_is_lost(course):
 
 
 def test_a_removal_does_not_throw_a_later_change_away(course):
-    """A file removed in step 1 stays where a later step has changed it, and is reported."""
+    """A file removed in step 1 stays in a later step that changed it, and is reported."""
     (course / "step03_c/old.py").write_text("old, and more\n")
     git(course, "commit", "-qam", "step 3 has more")
     (course / "step01_a/old.py").unlink()

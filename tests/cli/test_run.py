@@ -26,7 +26,7 @@ def alone(env):
 
 @pytest.fixture
 def run(tmp_path):
-    """Start the command with a database of its own, and end what is left of it."""
+    """Start the command with a database of its own, and end whatever is left of it."""
     started = []
 
     def run(*arguments, **env):
@@ -51,7 +51,7 @@ def refusal(*arguments, **env):
 
 
 def end(process, number):
-    """End a command by a signal, and wait until it and all that it has started is gone."""
+    """End a command with a signal, and wait until it and everything it has started is gone."""
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, number)
     wait_until(lambda: not process.running, what="the end of the command")
@@ -75,7 +75,7 @@ def test_the_finished_app_starts_and_stops(run):
 
 @pytest.mark.long
 def test_a_closed_terminal_ends_everything_but_a_broker_that_was_there(run):
-    """What answers at REDIS_URL is used and left running; no process of the command stays behind."""
+    """A broker that answers at REDIS_URL is used and left running; no process of the command stays behind."""
     process = run("run", "1", "--port", str(free_port()), REDIS_URL=os.environ["REDIS_URL"])
     process.wait_for_output("Broker: found")
     process.wait_for_output("Ctrl-C stops everything.", timeout=60)
@@ -85,7 +85,7 @@ def test_a_closed_terminal_ends_everything_but_a_broker_that_was_there(run):
 
 
 def test_a_taken_port_is_one_line():
-    """A port that is in use is named, with what to do."""
+    """A port in use is named, and you read what to do."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         assert refusal("run", "--port", str(port)) == (
@@ -97,7 +97,7 @@ def test_a_taken_port_is_one_line():
 @pytest.mark.long
 @pytest.mark.parametrize("content", ["", "no database"])
 def test_a_database_that_cannot_be_used_is_one_line(tmp_path, content):
-    """A database that is broken, or in a directory that is not there, stops everything with one line."""
+    """A broken database, or one in a missing directory, stops everything with one line."""
     path = tmp_path / ("db.sqlite3" if content else "missing/db.sqlite3")
     if content:
         path.write_text(content * 100)
@@ -127,7 +127,7 @@ def test_the_broker_alone(run):
 
 @pytest.mark.parametrize("name", ["3", "03", "step03", "routing", "step03_routing", "step03_routing/"])
 def test_a_step_has_many_names(name):
-    """Whatever a person calls a step finds it."""
+    """You can call a step by its number or any of its names."""
     assert find_step(name) == ROOT / "step03_routing"
 
 

@@ -22,7 +22,7 @@ LATER = [step for step in all_steps() if number(step) > 1]
 
 @pytest.fixture
 def mine(tmp_path):
-    """A directory that has something in it already."""
+    """A directory that isn't empty."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     return tmp_path / "mine"
@@ -61,7 +61,7 @@ def test_the_first_playground_is_a_project_without_the_lesson(tutorial, tmp_path
 
 @needs_git
 def test_a_playground_is_a_repository_of_its_own(tutorial, tmp_path):
-    """git shows what the learner writes and nothing else: neither state, database nor caches."""
+    """git shows the code you write and nothing else: neither state, database nor caches."""
     mine = tmp_path / "mine"
     tutorial("start", 3, mine)
     assert git(mine, "rev-parse", "--show-toplevel") == str(mine)
@@ -72,7 +72,7 @@ def test_a_playground_is_a_repository_of_its_own(tutorial, tmp_path):
 
 
 def test_an_old_directory_is_moved_aside(tutorial, mine):
-    """What is in DIR, whatever it is, stands whole in a dated copy beside it; twice a second too."""
+    """Whatever is in DIR is kept whole in a dated copy beside it, even twice a second."""
     done = tutorial("start", 2, mine)
     tutorial("start", 2, mine)
     asides = [path for path in mine.parent.iterdir() if re.fullmatch(r"mine-[-\d]{17}(-\d)?", path.name)]
@@ -82,7 +82,7 @@ def test_an_old_directory_is_moved_aside(tutorial, mine):
 
 
 def test_progress_outlives_a_new_start(tmp_path):
-    """Starting another step in the same directory keeps what was done before."""
+    """If you start another step in the same directory, your earlier work is kept."""
     start(step_assignment("2"), tmp_path / "mine")
     State("step02_consumer", {"step02_consumer": ["test_a"]}).write(tmp_path / "mine")
     start(step_assignment("3"), tmp_path / "mine")
@@ -159,7 +159,7 @@ def test_a_signal_in_the_middle_leaves_no_half(mine, number, moment):
 
 
 def test_a_real_limit_on_file_sizes_is_a_full_disk(tmp_path):
-    """When the system refuses to write more, a line says so and nothing is left behind."""
+    """If the system refuses to write more, a line says so and nothing is left behind."""
     done = subprocess.run(
         [sys.executable, "-m", "tutorial", "start", "3", str(tmp_path / "mine")],
         capture_output=True,
@@ -173,7 +173,7 @@ def test_a_real_limit_on_file_sizes_is_a_full_disk(tmp_path):
 
 
 def test_without_git_there_is_a_playground_all_the_same(tutorial, tmp_path, monkeypatch):
-    """A machine without git is told so in a line, and goes on."""
+    """Without git, a line says so, and the command goes on."""
     monkeypatch.setenv("PATH", str(tmp_path))
     done = tutorial("start", "3", tmp_path / "mine")
     assert done.exit_code == 0
@@ -183,7 +183,7 @@ def test_without_git_there_is_a_playground_all_the_same(tutorial, tmp_path, monk
 
 @needs_git
 def test_going_on_keeps_what_the_learner_wrote(tmp_path):
-    """The next step's given files come in; a file that the learner changed is merged, or left and named."""
+    """The next step's given files come in; a file you changed is merged, or left and named."""
     mine = tmp_path / "mine"
     start(step_assignment("4"), mine)
     (mine / "chat/consumers.py").write_text("# mine\n")

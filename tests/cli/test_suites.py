@@ -55,7 +55,7 @@ def test_never_ends():
 
 @pytest.fixture
 def suites(tmp_path):
-    """A function that writes suites, starts the command on them, and returns it and what it has printed."""
+    """A function that writes suites, starts the command on them, and returns it with its output."""
     started = []
 
     def suites(terminal=False, **tests):
@@ -90,7 +90,7 @@ def suites(tmp_path):
 
 
 def test_a_failure_is_shown_while_other_suites_run(tmp_path, suites):
-    """Its text comes at once; the end has its name, why tests were skipped, and how to run them."""
+    """You see a failure at once; the end has its name, why tests were skipped, and how to run them."""
     popen, output = suites(waits=WAITS, fails=FAILS)
     wait_until(lambda: "assert 'tea' == 'coffee'" in output(), 60, "the failure")
     assert "FAILED fails: test_it.py::test_fails" in output()
@@ -107,7 +107,7 @@ def test_a_failure_is_shown_while_other_suites_run(tmp_path, suites):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_everything_and_says_what_had_passed(tmp_path, suites, number):
-    """Also what tests started in a session of its own, and a test that takes Ctrl-C for itself."""
+    """Even a process in a session of its own ends, and a test that handles Ctrl-C itself."""
     popen, output = suites(stubborn=STUBBORN)
     file = tmp_path / "stubborn/child"
     wait_until(lambda: file.exists() and file.read_text().endswith("\n"), 60, "the child")
@@ -120,7 +120,7 @@ def test_a_signal_ends_everything_and_says_what_had_passed(tmp_path, suites, num
 
 
 def test_on_a_terminal_a_line_for_each_suite_grows(tmp_path, suites):
-    """It has the number of tests that ended and of all, and the whole's share."""
+    """You see how many tests ended, of how many, and the share of the whole."""
     popen, output = suites(terminal=True, waits=WAITS)
     wait_until(lambda: "1/2" in output() and "0/1 suites" in output(), 60, "the live line")
     (tmp_path / "waits/go").touch()

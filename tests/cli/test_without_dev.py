@@ -1,4 +1,4 @@
-"""The learner's commands where only what runs the steps is installed, without `make setup`."""
+"""The learner's commands without `make setup`, when only the steps' own packages are installed."""
 
 import importlib.metadata
 import json
@@ -29,13 +29,13 @@ PathFinder.find_spec = find_others
 
 
 def distributions(name):
-    """Return the names of what a lock installs."""
+    """Return the names of the packages in a lock."""
     return {found.lower() for found in re.findall(r"^([\w.-]+)==", (ROOT / name).read_text(), re.MULTILINE)}
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a command where no broker runs and every package of the tests is missing."""
+    """Start a command with no broker running and all test packages missing."""
     extra = distributions("requirements-dev.txt") - distributions("requirements.txt")
     hidden = [
         name
@@ -59,7 +59,7 @@ def start(tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        # What only lays files out or shows them needs no more than the steps do.
+        # Commands that only lay out or show files need no more than the steps do.
         ("start 3 new", 0, ""),
         ("start 4 mine --keep", 0, ""),
         ("exercise echo new", 0, ""),
@@ -68,7 +68,7 @@ def start(tmp_path):
         ("solve 3 chat/routing.py --dir mine --yes", 0, ""),
         ("solve echo chat/routing.py --dir echo --yes", 0, ""),
         ("hint 3 mine", 2, "`tutorial check` says what is not right yet"),
-        # What runs tests says what to do, in one line.
+        # Commands that run tests say what to do, in one line.
         ("check 3 mine", 2, "make setup"),
         ("check echo echo", 2, "make setup"),
         ("watch mine", 2, "make setup"),
@@ -87,7 +87,7 @@ def test_a_command_works_or_says_what_to_do(start, tmp_path, words, code, says):
 
 
 def test_the_doctor_examines_the_machine(start):
-    """All it looks at can be looked at; ports may be taken."""
+    """The doctor can make all its checks; ports may be taken."""
     checks = json.loads(start("doctor --json").communicate(timeout=120)[0])["checks"]
     wrong = [check for check in checks if not check["ok"] and not check["name"].startswith("port ")]
     assert wrong == []

@@ -20,7 +20,7 @@ from tutorial.course.steps import ROOT, find_step
 from tutorial.services.processes import patience
 
 LIMIT = 600  # seconds for one run of pytest, more on a busy machine
-# On the bare step, a test file is left at its first failure.
+# On the bare step, a test file ends at its first failure.
 LEAVE_AT_FAILURE = """
 import pytest
 
@@ -39,14 +39,14 @@ def pytest_runtest_setup(item):
 
 @dataclass
 class Run:
-    """What came of a run of pytest: module, outcome and message of each test that did not pass."""
+    """The result of a run of pytest: module, outcome and message of each test that didn't pass."""
 
     code: int
     output: str
     outcomes: list[tuple[str, str, str]]
 
     def of(self, exercise: Assignment) -> list[tuple[str, str]]:
-        """Return outcome and message of each of an exercise's own tests that did not pass."""
+        """Return outcome and message of each of an exercise's own tests that didn't pass."""
         return [outcome for module, *outcome in self.outcomes if module == exercise.test_file.stem]
 
 
@@ -87,7 +87,7 @@ def run_pytest(copy: Path, *arguments: str) -> Run:
 
 
 def run_solved(exercise: Assignment, directory: Path) -> Run:
-    """Run an exercise's tests, and what it concerns of the step's, with the solution over the step."""
+    """Run an exercise's tests, and those of the step that it concerns, with the solution over the step."""
     copy = copy_project(exercise.step, directory / exercise.name)
     write_files(exercise.solution, copy)
     shutil.copy(exercise.test_file, copy / "tests")
@@ -96,7 +96,7 @@ def run_solved(exercise: Assignment, directory: Path) -> Run:
 
 
 def run_unsolved(step: Path, exercises: Sequence[Assignment], directory: Path) -> Run:
-    """Run the tests of all exercises on one step, which is as it is."""
+    """Run the tests of all exercises on one bare step."""
     copy = copy_project(step, directory / step.name)
     (copy / "conftest.py").write_text(LEAVE_AT_FAILURE)
     files = [shutil.copy(exercise.test_file, copy / "tests") for exercise in exercises]
@@ -105,7 +105,7 @@ def run_unsolved(step: Path, exercises: Sequence[Assignment], directory: Path) -
 
 @pytest.fixture(scope="module")
 def runs(request, tmp_path_factory):
-    """The runs that the selected tests ask for, begun together, because most of their time is waiting."""
+    """The runs for the selected tests, begun together, because most of their time is waiting."""
     directory = tmp_path_factory.mktemp("exercises")
     solved, unsolved = (
         [
@@ -117,7 +117,7 @@ def runs(request, tmp_path_factory):
     )
     with ThreadPoolExecutor(max_workers=2) as lanes:
         started = {}
-        # What takes longest first: the exercises on the last step, recovery before all others.
+        # The longest first: the exercises on the last step, recovery before all others.
         for exercise in sorted(solved, key=lambda exercise: exercise.name != "recovery"):
             started[exercise, True] = lanes.submit(run_solved, exercise, directory)
         for step, exercises in groupby(unsolved, lambda exercise: exercise.step):
@@ -128,7 +128,7 @@ def runs(request, tmp_path_factory):
 
 
 def skip_what_was_skipped(outcomes: list) -> None:
-    """Skip where nothing failed and something was skipped, for the same reason: there is no browser."""
+    """Skip if nothing failed and something was skipped, for the same reason: there is no browser."""
     if outcomes and all(outcome == "skipped" for outcome, _ in outcomes):
         pytest.skip(outcomes[0][1])
 
@@ -138,7 +138,7 @@ each = pytest.mark.parametrize("exercise", all_exercises(), ids=lambda exercise:
 
 @each
 def test_it_fails_unsolved(runs, exercise):
-    """On the bare step the exercise's test fails, by an assertion and not by an accident."""
+    """On the bare step the exercise's test fails with an assertion, not by accident."""
     run = runs[exercise, False].result()
     outcomes = run.of(exercise)
     skip_what_was_skipped(outcomes)
@@ -161,7 +161,7 @@ def test_it_passes_solved(runs, exercise):
 
 @each
 def test_its_readme_has_what_the_command_needs(exercise):
-    """The README says on which step the exercise builds and how long it takes, and has graded hints."""
+    """The README names the exercise's step and minutes, and has graded hints."""
     text, about = exercise.readme.read_text(), exercise.about
     assert find_step(about["step"]).name == about["step"]
     assert 5 <= about["minutes"] <= 120

@@ -1,4 +1,4 @@
-"""A solution is only what it adds to its step, and a fix in the step reaches it without a hand."""
+"""A solution is only what it adds to its step, and a fix in the step reaches it by itself."""
 
 import difflib
 import re
@@ -22,7 +22,7 @@ def added(assignment):
 
 
 def repeated(name, text, step):
-    """Return how many lines of a solution's file, blank ones aside, its step has, too."""
+    """Return how many lines of a solution's file its step has too, without blank ones."""
     lines = text.splitlines()
     if name.endswith(".patch"):
         return sum(bool(re.match(r"[ -]\s*\S", line)) and not line.startswith("---") for line in lines)
@@ -47,7 +47,7 @@ def test_solutions_hardly_repeat_their_steps():
 
 @each
 def test_a_fix_in_the_step_reaches_the_exercise(assignment, tmp_path):
-    """New lines at the top of a step's files are in the composed ones, and all else is as it was."""
+    """New lines at the top of a step's files are in the composed ones, and nothing else changes."""
     step = copy_project(assignment.step, tmp_path / assignment.step.name)
     fixed = project_files(step)
     for path in fixed.values():
@@ -66,7 +66,7 @@ def rate_limit(tmp_path):
 
 
 def test_a_changed_line_of_the_step_is_in_the_exercise(rate_limit):
-    """A constant that is changed in the step, further down than before, has its new value in the exercise."""
+    """A constant that changed in the step, and moved further down, has its new value in the exercise."""
     solution, step, consumers = rate_limit
     text = consumers.read_text().replace("MAX_ROOM_NAME = 100", "\nOTHER = 1\n\nMAX_ROOM_NAME = 50")
     consumers.write_text(text)
@@ -101,7 +101,7 @@ def test_a_patch_that_no_longer_fits_says_where_and_what_to_do(rate_limit, old, 
 
 
 def test_hunks_in_another_order_and_additions_to_nothing_are_refused(rate_limit):
-    """A hunk above the one before it does not fit, and neither does an addition to a file that is gone."""
+    """A hunk above the one before it doesn't fit, and neither does an addition to a missing file."""
     solution, step, consumers = rate_limit
     text = consumers.read_text()
     consumers.write_text(text.replace("import hashlib\n", "") + "import hashlib\n")
@@ -113,7 +113,7 @@ def test_hunks_in_another_order_and_additions_to_nothing_are_refused(rate_limit)
 
 
 def test_composed_files_are_as_tidy_as_the_steps(tmp_path):
-    """Formatting and style are judged on what a reader gets: the step with the solution in it."""
+    """Formatting and style are judged on the code a reader gets: the step with the solution in it."""
     for assignment in all_exercises():
         names = {target_of(name) for name in added(assignment)}
         files = {name: assignment.solution[name] for name in names}

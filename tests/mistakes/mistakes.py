@@ -23,7 +23,7 @@ LAST_ROUTE = '    re_path(r"", consumers.UnknownPathConsumer.as_asgi()),\n'
 SCHEME = 'location.protocol === "https:" ? "wss:" : "ws:"'
 SUBMIT = 'composer.addEventListener("submit", (event) => {\n'
 PRESS = 'input.addEventListener("keydown", (e) => e.keyCode === 229 && composer.requestSubmit());\n'
-# What is written instead.
+# The mistaken lines.
 SYNC_SEND = "async_to_sync(self.channel_layer.group_send)("
 SEND_TO_ONE = "await self.channel_layer.send(\n            self.channel_name,"
 IMPORT_SYNC = "import hashlib\n\nfrom asgiref.sync import async_to_sync\n"
@@ -54,7 +54,7 @@ def change(directory: Path, changes: Mapping[str, tuple[str, ...] | str]) -> Non
             pair after the other in one flat tuple.
 
     Raises:
-        AssertionError: A text to replace does not stand in its file exactly once.
+        AssertionError: A text to replace isn't in its file exactly once.
     """
     for name, replacements in changes.items():
         path = directory / name
@@ -190,5 +190,5 @@ MISTAKES = {
     for (step, file), mistakes in TABLE.items()
     for name, (test, *pairs) in mistakes.items()
 }
-# It needs a line in another file to matter.
+# It matters only with a line in another file.
 MISTAKES["routing before the apps are loaded"].changes[CONSUMERS] = USE_A_MODEL

@@ -9,7 +9,7 @@ from tutorial.course.steps import find_step
 from tutorial.services.processes import PATIENCE
 from tutorial.testing.site import PRODUCTION, Site
 
-# Milliseconds. A test run shares its cores with others; none of it is a promise.
+# Milliseconds. A test run shares its cores with others: this isn't a promise.
 expect.set_options(timeout=PATIENCE * 1000)
 
 
@@ -29,7 +29,7 @@ def session_mailbox():
 
 @pytest.fixture
 def mailbox(session_mailbox):
-    """The mail server, willing and empty whatever the last test did to it."""
+    """The mail server, which takes every mail and has none, whatever the last test did."""
     session_mailbox.reset()
     yield session_mailbox
     session_mailbox.reset()
@@ -37,7 +37,7 @@ def mailbox(session_mailbox):
 
 @pytest.fixture
 def publisher(site, mailbox):
-    """A sender of notices. At its end they are forgotten: what a failed test leaves must not reach others."""
+    """A sender of notices. At its end they're forgotten, so that a failed test's don't reach others."""
     queue = Publisher(site.env["REDIS_URL"], mailbox, site.user_ids["alice"])
     with contextlib.closing(queue) as publisher:
         yield publisher

@@ -1,4 +1,4 @@
-"""The instructor's guide: its plans add up, and what it names is there."""
+"""The instructor's guide: its plans add up, and everything it names exists."""
 
 import re
 
@@ -35,20 +35,20 @@ def test_a_day_is_summed_up_from_its_parts(tmp_path):
 
 
 def test_a_lesson_that_takes_longer_moves_what_follows(tmp_path):
-    """The minutes stand in one place, at the top of the lesson."""
+    """The minutes are in one place, at the top of the lesson."""
     lesson(tmp_path / "step", 60)
     assert times(day("23:30", "- step", tmp_path))[-1] == ("00:30", "End")
 
 
 @pytest.mark.parametrize("item", ["stpe01", "Pause: long", "Pause: true", "{a: 1, b: 2}", "7"])
 def test_an_item_that_makes_no_sense_is_named(item):
-    """An item that is no lesson and has no minutes is refused, with its text."""
+    """An item that isn't a lesson and has no minutes is refused, with its text."""
     with pytest.raises(WrongPlan, match=re.escape(item.partition(":")[0].strip("{"))):
         day("9:00", f"- {item}")
 
 
 def test_a_start_that_is_no_time_is_named():
-    """So is a time of day that does not exist."""
+    """So is a time of day that doesn't exist."""
     with pytest.raises(WrongPlan, match="25:00"):
         day("25:00", "- Pause: 1")
 
@@ -70,7 +70,7 @@ def test_a_plan_has_every_step_and_is_not_too_long(plan, hours):
 
 
 def test_no_time_is_typed():
-    """Outside the plans the guide names no time of day and no minutes."""
+    """Only the plans of the guide have times of day and minutes."""
     rest = PLAN.sub("", PAGE.read_text())
     assert re.findall(r"\b\d+ min|\b\d\d?:\d\d\b", rest) == []
 
@@ -89,6 +89,6 @@ def test_the_guide_says_of_each_step_what_to_do(step):
 
 
 def test_the_packages_to_carry_are_those_of_the_makefile():
-    """Whoever works without a network needs the very version of uv that the Makefile asks for."""
+    """Without a network you need the exact version of uv that the Makefile names."""
     version = re.search(r"^UV := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
     assert set(re.findall(r"\buv==\S+", PAGE.read_text())) == {version}

@@ -1,4 +1,4 @@
-"""The site builds without a warning, asks no other host for anything, and its links lead somewhere."""
+"""The site builds without a warning, loads nothing from other hosts, and its links lead somewhere."""
 
 import asyncio
 import re
@@ -62,7 +62,7 @@ def site(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     after = getrusage(RUSAGE_CHILDREN)
-    # Not the time that passes, which tells more about the machine.
+    # Not the time that passes, which says more about the machine.
     target.joinpath("seconds").write_text(str(after.ru_utime - before.ru_utime))
     return target
 
@@ -106,14 +106,14 @@ def test_every_link_in_the_site_leads_somewhere(site):
 
 @pytest.mark.parametrize("page", OURS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_on_a_code_host_leads_somewhere(page):
-    """Each relative link of a lesson or page exists as a file, for whoever reads it there."""
+    """Each relative link of a lesson or page leads to a file, if you read it on a code host."""
     for link in LINK.findall(page.read_text()):
         if "://" not in link and not link.startswith("#"):
             assert (page.parent / link.partition("#")[0]).exists(), link
 
 
 def test_an_exercise_shows_its_solution_whole(site):
-    """A patched file is on the page as a whole, and the lines that the step does not have are marked."""
+    """A patched file is on the page as a whole, and the lines that the step doesn't have are marked."""
     page = (site / "exercises/echo/README.html").read_text()
     marked = [unescape(TAG.sub("", line)) for line in page.splitlines() if '<span class="hll">' in line]
     assert [line for line in marked if "ws/" in line] == [
@@ -123,10 +123,10 @@ def test_an_exercise_shows_its_solution_whole(site):
 
 
 def test_the_links_to_elsewhere_are_listed(site):
-    """external-links.txt has every address outside, with the pages that link to it. Nobody fetches them."""
+    """external-links.txt has every address outside, with the pages that link to it. The test fetches none."""
     listed = dict(line.split(" ", 1) for line in (site / "external-links.txt").read_text().splitlines())
     assert "guarantees" in listed["https://hexdocs.pm/phoenix/channels.html"]
-    # The theme's own links stand on every page.
+    # The theme's own links are on every page.
     pages = [Links(path.read_text()).external for path in site.rglob("*.html")]
     ours = set.union(*pages) - set.intersection(*pages)
     assert {address for tag, address in ours if tag == "a"} <= set(listed)
@@ -140,7 +140,7 @@ def test_no_page_takes_anything_from_elsewhere(site):
 
 @pytest.mark.parametrize("page", ["lessons/step01", "lessons/step05", "concepts/tasks"])
 def test_a_page_leads_to_the_previous_and_the_next(site, page):
-    """Whoever reads in order needs no menu."""
+    """If you read in order, you need no menu."""
     related = (site / f"{page}.html").read_text().partition('class="related-pages"')[2]
     assert "next-page" in related
     assert "prev-page" in related
@@ -149,7 +149,7 @@ def test_a_page_leads_to_the_previous_and_the_next(site, page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 async def test_the_site_needs_no_other_host(browser, address, width, scheme):
-    """A dozen pages ask only the server they come from, and are no wider than a telephone's window."""
+    """A dozen pages load only from their own server, and are no wider than a phone's window."""
     context = await browser.new_context(
         viewport={"width": width, "height": 800}, color_scheme=scheme, service_workers="block"
     )
@@ -175,7 +175,7 @@ async def test_the_site_needs_no_other_host(browser, address, width, scheme):
     [("acknowledgement", "step05"), ("Apps aren't loaded yet", "symptoms"), ("epoch", "guarantees")],
 )
 async def test_the_search_finds(browser, address, words, page):
-    """A word of a lesson and the text of an error are found, without a server's help."""
+    """You can find a word of a lesson and the text of an error, without a server's help."""
     tab = await browser.new_page()
     tab.set_default_timeout(1000 * HANG)
     await tab.goto(f"{address}search.html?{urlencode({'q': words})}")

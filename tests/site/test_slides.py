@@ -1,4 +1,4 @@
-"""The slides: made from the lessons, whole on their screens, and without a network."""
+"""The slides come from the lessons, fit on their screens, and need no network."""
 
 import re
 
@@ -32,7 +32,7 @@ Ring another bell.
 """
 
 
-# Goes through the slides and returns the beginning of each on which something has no room.
+# Goes through the slides and returns the beginning of each that is too full.
 TOO_LARGE = """() => Array.from({ length: Reveal.getTotalSlides() }, () => {
     const slide = Reveal.getCurrentSlide();
     const parts = [slide, ...slide.querySelectorAll("pre code")];
@@ -51,7 +51,7 @@ def built(tmp_path_factory):
 
 
 def test_a_slide_shows_the_point_and_the_notes_have_the_rest():
-    """Of a paragraph the first sentence and the terms are shown; the speaker sees all of it."""
+    """A slide shows a paragraph's first sentence and its terms; the speaker sees all of it."""
     title, idea = slides(LESSON)
     assert (title.heading, title.blocks) == ("# Step 9: bells", [])
     assert idea.blocks == [
@@ -77,7 +77,7 @@ def test_a_long_listing_goes_on_below_and_loses_no_line():
 
 
 def test_every_listing_of_a_lesson_is_on_its_slides(tmp_path):
-    """Each line of each listing stands on the slides, in the lesson's order."""
+    """The slides have each line of each listing, in the lesson's order."""
     write_sources(tmp_path)
     for step in all_steps():
         lines = re.findall(
@@ -89,7 +89,7 @@ def test_every_listing_of_a_lesson_is_on_its_slides(tmp_path):
 
 
 async def test_the_slides_fit_and_need_no_network(browser, built):
-    """Opened as files, they ask no host for anything, and nothing runs out of a slide."""
+    """Opened as files, they load nothing from a host, and everything fits on its slide."""
     page = await browser.new_page(viewport={"width": 1100, "height": 680})
     page.set_default_timeout(600_000)  # milliseconds; only what hangs takes as long
     requested, errors = [], []

@@ -1,4 +1,4 @@
-"""What a learner is asked to do: a step or an exercise, its finished files, and what its tests require."""
+"""What a learner has to do: a step or an exercise, its finished files, and its tests' requirements."""
 
 import ast
 import difflib
@@ -14,12 +14,12 @@ from tutorial.course.front_matter import front_matter, minutes
 from tutorial.course.steps import ROOT, UnknownStep, all_steps, find_step, number
 
 EXERCISES = ROOT / "exercises"
-# What a lesson changes in the files it gives, so that the learner types it.
+# Changes to the given files of a lesson, so that the learner types the rest.
 BEGINNINGS = Path(__file__).parent / "beginnings"
 
 
 class UnknownAssignment(ValueError):
-    """Raised for a step or exercise that does not exist; its text names what is nearest."""
+    """Raised for a step or exercise that doesn't exist; its text names the nearest ones."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Assignment:
 
     @property
     def title(self) -> str:
-        """What it is called in a sentence, such as `step 3 (routing)`."""
+        """Its name in a sentence, such as `step 3 (routing)`."""
         if self.exercise:
             return f"exercise {self.name}"
         return f"step {number(self.step)} ({self.step.name.partition('_')[2]})"
@@ -81,7 +81,7 @@ class Assignment:
 
     @cached_property
     def test_file(self) -> Path:
-        """The tests that are its own, as against those of earlier steps."""
+        """Its own tests, without those of earlier steps."""
         if self.exercise:
             return self.exercise / f"test_{self.name}.py"
         return self.step / f"tests/test_{self.name}.py"
@@ -135,10 +135,10 @@ class Assignment:
 
     @cached_property
     def given(self) -> dict[str, bytes]:
-        """The files that the lesson hands out instead of having them typed, tests included.
+        """The files that the lesson hands out, so that nobody types them, tests included.
 
-        The lesson names them or their directories. Where the learner types a part of such a file, a directory
-        in `beginnings/` has what to change in it.
+        The lesson names them or their directories. If the learner types a part of such a file, a directory
+        in `beginnings/` has the changes to it.
         """
         tests = {name: path.read_bytes() for name, path in self.tests().items()}
         if self.exercise:
@@ -188,7 +188,7 @@ def exercise_assignment(name: str) -> Assignment:
     """Return an exercise that a person named.
 
     Raises:
-        UnknownAssignment: There is none of that name.
+        UnknownAssignment: There is none with that name.
     """
     exercises = {assignment.name: assignment for assignment in all_exercises()}
     wanted = name.strip().rstrip("/").replace("-", "_")
@@ -215,7 +215,7 @@ def find_assignment(name: str) -> Assignment:
 
 
 def nearest(name: str, names: Iterable[str], otherwise: Iterable[str] | None = None) -> str:
-    """Return a sentence that offers the names most like one, or all (or others) where none is alike."""
+    """Return a sentence that offers the names most like one, or all (or others) if none is similar."""
     names = list(names)
     near = difflib.get_close_matches(name, names, 2, 0.55)
     return f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(otherwise or names)}."

@@ -7,7 +7,7 @@ A solution has three kinds of files:
 - `chat/consumers.py.patch` is a unified diff of `chat/consumers.py`.
 
 A hunk of a patch belongs where its old lines are, and they must be there exactly once. Its line numbers are
-ignored: a fix in the step moves lines, and of two equal places the nearer one may be the wrong one.
+ignored: a fix in the step moves lines, and of two equal places the nearer one may be wrong.
 No library does that: patch-ng and whatthepatch go by the numbers, and git may not be installed.
 """
 
@@ -42,11 +42,11 @@ def read_files(directory: Path) -> dict[str, bytes]:
 
 
 def additions(files: dict[str, bytes], directory: Path, where: str, step: str) -> dict[str, bytes]:
-    """Return those files of a project that a directory makes, replaces or changes, as they are then.
+    """Return the files of a project that a directory makes, replaces or changes, with the change.
 
     Args:
         files: The project.
-        directory: What is laid over it, as described above.
+        directory: The files to put over it, as described above.
         where: What an error calls the directory.
         step: What an error calls the project.
 
@@ -90,7 +90,7 @@ def read_hunks(patch: str) -> list[tuple[list[str], list[str]]]:
         if line.startswith("@@"):
             hunks.append(([], []))
         elif hunks:
-            if line[:1] in (" ", "-", ""):  # Some editors take away the space of an empty line.
+            if line[:1] in (" ", "-", ""):  # Some editors remove the space of an empty line.
                 hunks[-1][0].append(line[1:])
             if line[:1] in (" ", "+", ""):
                 hunks[-1][1].append(line[1:])

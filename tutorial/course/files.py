@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-# What a project that has been run leaves behind, and what is too heavy to be part of one.
+# Files that a running project leaves behind, and others too heavy to be part of one.
 LEFT_BEHIND = (
     "__pycache__",
     "*.pyc",
@@ -43,9 +43,9 @@ def copy_project(project: Path, target: Path, *leave_out: str, largest: float = 
 
     Args:
         project: The directory of a step, or of a learner's project.
-        target: Where to; what is there is written over.
+        target: Where to; existing files are overwritten.
         leave_out: Patterns of further names to leave out, such as `tests`.
-        largest: Bytes; a larger file is left out. So is what is no file: a pipe never ends.
+        largest: Bytes; a larger file is left out. So is anything that isn't a file: a pipe never ends.
     """
     passed_over = shutil.ignore_patterns(*LEFT_BEHIND, *leave_out)
 

@@ -10,7 +10,7 @@ from tutorial.course.steps import ROOT
 
 
 class GitFailed(RuntimeError):
-    """Raised when git is not installed or ends with an error; its text has what git said."""
+    """Raised when git isn't installed or ends with an error; its text has git's output."""
 
 
 def git(*arguments: str, cwd: Path = ROOT, ok: Iterable[int] = (0,), own: bool = False) -> str:
@@ -19,7 +19,7 @@ def git(*arguments: str, cwd: Path = ROOT, ok: Iterable[int] = (0,), own: bool =
     Args:
         arguments: The words after `git`.
         cwd: The directory to run it in.
-        ok: The exit codes that are no failure.
+        ok: The exit codes that aren't a failure.
         own: Whether the directory is a repository of its own: variables such as `GIT_DIR` don't apply to it,
             and commits there need no name, no signature and no work in the background.
 
@@ -60,7 +60,7 @@ def merge(mine: bytes, base: bytes, theirs: bytes) -> tuple[bytes, bool]:
     """Merge two versions of a file that come from the same one; return the text and whether it has conflicts.
 
     Raises:
-        GitFailed: git could not merge them, for instance because they are not text.
+        GitFailed: git couldn't merge them, for instance because they aren't text.
     """
     if base in (mine, theirs) or mine == theirs:  # only one side changed something: needs no git
         return (theirs if mine == base else mine), False

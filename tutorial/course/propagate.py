@@ -9,16 +9,16 @@ from tutorial.course.steps import ROOT, all_steps, number
 
 
 class CannotPropagate(RuntimeError):
-    """Raised when a change cannot be carried on; nothing has been written then."""
+    """Raised when a change can't be carried on; nothing has been written."""
 
 
 @dataclass
 class Propagation:
-    """What became of a change on its way into the later steps.
+    """The result of carrying a change into the later steps.
 
     Attributes:
         written: The files that were written, added or removed, relative to the root.
-        conflicts: The files with conflict markers that a person must settle.
+        conflicts: The files with conflict markers that a person must resolve.
         kept: The files that were left as they are, because the later step has a version of its own.
     """
 
@@ -76,14 +76,14 @@ def committed(step: Path, name: str) -> bytes | None:
 
 
 def carry(source: Path, base: bytes | None, target: Path, result: Propagation, root: Path) -> None:
-    """Bring one file's change into one later step and note what became of it in the result."""
+    """Bring one file's change into one later step and note the outcome in the result."""
     shown = str(target.relative_to(root))
     mine = source.read_bytes() if source.is_file() else None
     theirs = target.read_bytes() if target.is_file() else None
     if theirs == mine:
         return
     if theirs == base:
-        # The later step had it as it was: it gets it as it is.
+        # The later step had the old version: it gets the new one.
         if mine is None:
             target.unlink()
         else:
@@ -92,7 +92,7 @@ def carry(source: Path, base: bytes | None, target: Path, result: Propagation, r
             shutil.copymode(source, target)
         result.written.append(shown)
     elif mine is None or theirs is None:
-        # Removed on one side, changed on the other: nothing is thrown away.
+        # Removed on one side, changed on the other: keep it.
         result.kept.append(shown)
     else:
         merged, conflicts = merge(mine, base or b"", theirs)

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class UnknownStep(ValueError):
-    """Raised for a step that does not exist; its text names those that do."""
+    """Raised for a step that doesn't exist; its text names those that do."""
 
 
 def all_steps(root: Path = ROOT) -> list[Path]:
@@ -33,7 +33,7 @@ def find_step(name: str, root: Path = ROOT) -> Path:
         root: The directory that holds the steps.
 
     Raises:
-        UnknownStep: No step, or more than one, is called that.
+        UnknownStep: No step, or more than one, has that name.
     """
     steps = all_steps(root)
     wanted = name.strip().rstrip("/").lower()

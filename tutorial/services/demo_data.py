@@ -8,12 +8,12 @@ import json
 import os
 import sys
 
-# Demo users are for a machine of one's own: `tutorial run` prints the passwords.
+# Demo users are for your own machine: `tutorial run` prints the passwords.
 DEMO_USERS = {"alice": "alice-demo-pass", "bob": "bob-demo-pass"}
 
 
 def create_users() -> None:
-    """Make the demo users that do not exist yet. Existing ones are left as they are."""
+    """Make the demo users that don't exist yet. Existing ones stay as they are."""
     from django.contrib.auth import get_user_model
 
     user_model = get_user_model()

@@ -1,4 +1,4 @@
-"""`tutorial doctor`: whether this machine can run and test the course, and what to do where it cannot."""
+"""`tutorial doctor`: whether this machine can run and test the course, and what to do if it can't."""
 
 import json
 import os
@@ -39,7 +39,7 @@ PORT = 8000
 OLDEST_BROKER = Version("5.0")
 # Bytes. The environment with everything takes about 0.8 GB.
 ENOUGH_DISK = 1_000_000_000
-# Seconds that a worker or a browser may take. Not a promise: it is there so that nothing hangs.
+# Seconds that a worker or a browser may take. Not a promise, only so that nothing hangs.
 PATIENCE = 30
 STOP_IT = "Stop that program, or"
 NO_BROKER = "Install Docker and run `docker compose up -d broker`, or use WSL on Windows."
@@ -56,13 +56,13 @@ class Failed(Exception):
 
 @dataclass
 class Line:
-    """What came of one check.
+    """The result of one check.
 
     Attributes:
         name: What was looked at.
         ok: Whether the course can be run and tested.
         found: What was found, in a line.
-        cure: What to do; for what the course can do without, what that means.
+        cure: What to do; if the course can do without it, what that means.
     """
 
     name: str
@@ -82,7 +82,7 @@ def python() -> str:
 
 
 def packages() -> str:
-    """Compare what is installed with what the lock asks for on this machine."""
+    """Compare the installed packages with the lock for this machine."""
     lines = LOCK.read_text().replace("\\\n", " ").splitlines()
     texts = [line.partition(" --hash")[0].strip() for line in lines if line and line[0] not in "# "]
     wanted = [one for one in map(Requirement, texts) if one.marker is None or one.marker.evaluate()]
@@ -103,10 +103,10 @@ def packages() -> str:
 
 @contextmanager
 def some_broker(own_first: bool = True) -> Iterator[tuple[str, bool]]:
-    """Embed a broker, or find the one that takes its place; give its address and whether it is embedded.
+    """Embed a broker, or find the one that takes its place; yield its address and whether it's embedded.
 
     Args:
-        own_first: Embed one even where another answers.
+        own_first: Embed one even if another answers.
 
     Raises:
         NoBroker: There is neither.
@@ -199,7 +199,7 @@ def websocket() -> str:
                 with connect(address, open_timeout=5, close_timeout=1) as socket:
                     socket.send("ping")
                     socket.recv(timeout=5)
-            except Exception as error:  # Whatever a proxy does to a handshake.
+            except Exception as error:  # Any harm that a proxy does to a handshake.
                 if not proxy:
                     cure = "Let the firewall pass what stays on this machine."
                     raise Failed(f"no answer from 127.0.0.1: {error}", cure) from None
@@ -221,7 +221,7 @@ def worker() -> str:
     from celery import Celery
     from kombu.exceptions import KombuError
 
-    # A queue of its own, so that a broker that others use keeps their tasks.
+    # A queue of its own, so that a shared broker keeps the others' tasks.
     queue = f"doctor-{os.getpid()}"
     command = [sys.executable, "-W", "ignore", "-m", "celery", "--quiet", "-A", "config", "worker"]
     options = ["--loglevel", "INFO", "--concurrency", "1", "--queues", queue]
@@ -265,7 +265,7 @@ def browser() -> str:
 
 
 def last_line(error: Exception) -> str:
-    """Return the last line of what an exception says."""
+    """Return the last line of an exception's text."""
     return str(error).strip().splitlines()[-1]
 
 
@@ -298,13 +298,13 @@ def examine(name: str) -> Line:
         return Line(name, True, CHECKS[name]())
     except Failed as failed:
         return Line(name, failed.ok, failed.found, failed.cure)
-    except Exception as error:  # A check that breaks is a line too, and the others go on.
+    except Exception as error:  # A check that breaks gets a line too, and the others go on.
         return Line(name, False, f"{type(error).__name__}: {error}", "Report this line; see CONTRIBUTING.md.")
 
 
 def table(lines: list[Line]) -> Table:
-    """Return what a person reads."""
-    # Folded, never cut: a cure is there to be copied.
+    """Return the table for a person."""
+    # Folded, never cut, so that you can copy a cure.
     table = Table("", "", box=None, padding=(0, 2, 0, 0))
     table.add_column("found", overflow="fold")
     table.add_column("what to do", overflow="fold")
@@ -315,7 +315,7 @@ def table(lines: list[Line]) -> Table:
 
 
 def examine_all(as_json: bool) -> bool:
-    """Make all checks and print what came of them; tell whether this machine is ready for the course.
+    """Make all checks and print the results; return whether this machine is ready for the course.
 
     Args:
         as_json: Print one JSON object instead of a table.

@@ -12,7 +12,7 @@ def free_port() -> int:
 
 
 def port_problem(host: str, port: int) -> str | None:
-    """Return in a few words why a server could not listen on a port, or None if it could.
+    """Return in a few words why a server couldn't listen on a port, or None if it could.
 
     Args:
         host: The address or name to listen on.

@@ -1,7 +1,7 @@
-"""Start programs, and end them with all that they have started.
+"""Start programs, and end them with everything they have started.
 
-Whatever a process of ours starts carries a mark in its environment. A guard ends all that carries it as soon
-as the process is gone, even by SIGKILL. (Linux could signal the children, but does so when the *thread* ends
+Every process that ours starts carries a mark in its environment. A guard ends all with that mark as soon
+as our process is gone, even by SIGKILL. (Linux could signal the children, but does so when the *thread* ends
 that started them.)
 """
 
@@ -22,7 +22,7 @@ import psutil
 
 MARKS = "TUTORIAL_FAMILY"
 GUARD = Path(__file__).with_name("guard.py")
-# Seconds after which a start has failed. A busy machine takes long; only what hangs takes this long.
+# Seconds after which a start has failed. A busy machine takes long; only a hang takes this long.
 PATIENCE = 120
 
 
@@ -50,7 +50,7 @@ def _guard(pid: int) -> None:
 
 
 def guard_children() -> None:
-    """See to it that what this process starts from now on ends with it. To call it again changes nothing."""
+    """Make sure that everything this process starts from now on ends with it. You may call it again."""
     _guard(os.getpid())
 
 
@@ -70,7 +70,7 @@ def end_family(mark: str) -> None:
     for _ in range(200):
         if not (left := family(mark)):
             return
-        # First stopped, so that what forks without end can't run away.
+        # First stop them, so that a process that keeps forking can't run away.
         for act in (psutil.Process.suspend, psutil.Process.kill):
             for process in left:
                 with contextlib.suppress(psutil.Error):
@@ -79,13 +79,13 @@ def end_family(mark: str) -> None:
 
 
 def end_tree(popen: subprocess.Popen[bytes] | subprocess.Popen[str], grace: float = 0, mark: str = "") -> int:
-    """End a process and all that it has started; return its exit code.
+    """End a process and everything it has started; return its exit code.
 
     Args:
         popen: The process. If it leads a session, everything in that session ends too.
         grace: Seconds it has after SIGTERM to end by itself, and its children in order. With 0 it is
             killed, as by a crash.
-        mark: A mark by which to find what has left the session.
+        mark: A mark for finding processes that have left the session.
     """
     if grace and popen.poll() is None:
         popen.terminate()
@@ -101,10 +101,10 @@ def end_tree(popen: subprocess.Popen[bytes] | subprocess.Popen[str], grace: floa
 
 
 def patience(seconds: float) -> float:
-    """Return how long to wait on this machine for what takes up to some seconds on an idle one.
+    """Return how long to wait on this machine for something that takes some seconds on an idle one.
 
-    The more processes want to run at this moment, the longer. Slow machines wait longer than they must only
-    when what they wait for never comes; who expects that sets TUTORIAL_PATIENCE to the most times as long.
+    The more processes want to run at this moment, the longer. Slow machines wait too long only
+    for something that never comes. If you expect that, set TUTORIAL_PATIENCE to the highest factor.
     """
     wanting = os.getloadavg()[0]
     with contextlib.suppress(OSError):  # only Linux says how many want to run now
@@ -191,7 +191,7 @@ class Process:
             timeout: Seconds to wait.
 
         Raises:
-            NotStarted: It ended or did not print the text in time.
+            NotStarted: It ended or didn't print the text in time.
         """
         self._wait_for(lambda: text in self.output, timeout, f"{text!r} in its output")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MailServer:
-    """A real SMTP server that keeps what it is sent.
+    """A real SMTP server that keeps every mail it takes.
 
     Args:
         port: The port on 127.0.0.1; a free one if not given.
@@ -25,7 +25,7 @@ class MailServer:
         times: When it took each of them, as `time.perf_counter()` tells it.
         attempts: How often a client has tried to hand over a mail, taken or not.
         refusal: What it answers to a mail instead of taking it, such as `451 later`; None to take it.
-        recipient_refusal: The same for the recipient, whom a mail server is told before the mail.
+        recipient_refusal: The same for the recipient, which a client names before the mail.
         stall: An event; while it is clear, every mail waits before it is taken or refused.
     """
 

@@ -32,10 +32,10 @@ _broker: Broker | None = None
 def pytest_load_initial_conftests() -> Generator[None]:
     """Start the broker first and put its address into the environment."""
     global _broker
-    guard_children()  # even where the broker is not ours: Playwright starts a browser
+    guard_children()  # even if the broker isn't ours: Playwright starts a browser
     try:
         _broker = Broker().start()
-        # Also when the settings cannot be read, and pytest ends before its own clean-up.
+        # Even if the settings can't be read, and pytest ends before its own clean-up.
         atexit.register(_broker.stop)
         os.environ["REDIS_URL"] = _broker.url
     except NoBroker as embedded:
@@ -51,7 +51,7 @@ def pytest_load_initial_conftests() -> Generator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marker, so that `-m "not browser"` leaves the browser tests out; let Ctrl-C be heard."""
-    # A job in a shell's background ignores it, and so would the commands that tests start and interrupt.
+    # A shell's background job ignores it, and so would commands that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "browser: needs a Chromium or Chrome")
 
@@ -101,7 +101,7 @@ def unused_port() -> int:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator["Browser"]:
-    """A headless Chromium. The tests are skipped where there is none, and fail where CI is set."""
+    """A headless Chromium. Without one, the tests are skipped, or fail if CI is set."""
     if chromium() is None:
         say = pytest.fail if os.environ.get("CI") else pytest.skip
         say("no Chromium or Chrome on PATH; the browser tests need one")

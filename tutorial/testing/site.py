@@ -31,7 +31,7 @@ SERVERS = {
         "config.asgi:application",
     ],
 }
-# As step 5 is run for others, on this machine and so without HTTPS.
+# Step 5 as on a server for others, but on this machine and so without HTTPS.
 PRODUCTION = {
     "DJANGO_SETTINGS_MODULE": "config.production",
     "SECRET_KEY": secrets.token_urlsafe(50),
@@ -72,7 +72,7 @@ class Server(Process):
             timeout: Seconds to wait.
 
         Raises:
-            NotStarted: It did not.
+            NotStarted: It didn't.
         """
         self.spawn()
         self.wait(timeout)
@@ -115,7 +115,7 @@ class Worker(Process):
             timeout: Seconds to wait.
 
         Raises:
-            NotStarted: It did not.
+            NotStarted: It didn't.
         """
         self.spawn()
         self.wait_for_output(" ready.", timeout)
@@ -193,7 +193,7 @@ class Site:
 
     @property
     def output(self) -> str:
-        """What its processes have printed, one after the other; not that of those which are closed."""
+        """The output of its processes, one after the other, without closed ones."""
         return "".join(process.output for process in self._processes if process._log.exists())
 
     def headers(self, origin: str, user: str | None = None) -> dict[str, str]:

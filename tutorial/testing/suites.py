@@ -23,9 +23,9 @@ from tutorial.services.processes import end_tree, guard_children
 from tutorial.services.signals import ended_by_signals, uninterrupted
 
 TESTS = ROOT / "tests"
-# `make test` runs the steps and these, without what is marked as long.
+# `make test` runs the steps and these, without tests marked as long.
 SHORT = ("tests/lessons", "tests/cli")
-# What a suite costs on two cores, in seconds and roughly: the longest begins first.
+# The rough cost of a suite on two cores, in seconds: the longest begins first.
 COSTS = {
     "tests/exercises": 200,
     "tests/mistakes/mutations": 200,
@@ -41,21 +41,21 @@ COSTS = {
 }
 # More than two cores need, because the tests often wait for a process or a deadline.
 LANES = 3
-# These run two processes of their own at a time. With more, what waits for a failure waits longer.
+# These run two processes of their own at a time. With more, waits for a failure get longer.
 WIDE = ("tests/exercises", "tests/mistakes/mutations", "tests/mistakes/symptoms")
 # pytest's exit code when nothing was collected or selected.
 NO_TESTS = 5
-# Seconds in which a test has not ended, and does not any more: pytest then says where it hangs, and gives up.
+# Seconds after which a test hangs: pytest then says where, and gives up.
 HANG = 900
-# Seconds that pytest has to end what it started after Ctrl-C; then it is killed.
+# Seconds that pytest has after Ctrl-C to end everything it started; then it is killed.
 GRACE = 3
-# Seconds between two lines on how far it is, where there is no terminal.
+# Seconds between two lines of progress, without a terminal.
 PLAIN = 20
 
 
 @dataclass
 class Suite:
-    """One directory of tests and what has come of it so far.
+    """One directory of tests and its result so far.
 
     Attributes:
         directory: A step, or a directory in `tests/`.
@@ -63,7 +63,7 @@ class Suite:
         total: The number of its tests, or 0 before they are known.
         done: How many have ended.
         outcomes: How often a test was skipped, failed or failed as expected.
-        reasons: How many tests were skipped for which reason.
+        reasons: For each reason, how many tests were skipped.
         failures: The tests that failed.
         code: pytest's exit code, once it has ended.
         seconds: How long it has run.
@@ -115,7 +115,7 @@ class Suite:
 
     @property
     def state(self) -> str:
-        """In a word, what it does or how it ended, with rich's markup."""
+        """Its state or outcome in a word, with rich's markup."""
         if self.code is not None:
             return "[green]passed[/]" if self.passed else "[red]FAILED[/]"
         return ("[red]failing[/]" if self.failures else "running") if self.runs else "[dim]waiting[/]"
@@ -153,7 +153,7 @@ class Suite:
             )
 
     def news(self) -> Iterator[tuple[str, str]]:
-        """Take in what has happened since the last call; yield each failure, as a title and a text."""
+        """Read the events since the last call; yield each failure, as a title and a text."""
         if self._popen is None or self.code is not None:
             return
         code = self._popen.poll()
@@ -181,7 +181,7 @@ class Suite:
             if event["outcome"] == "skipped":
                 self.reasons[event["text"]] += 1
             elif event["outcome"] == "failed":
-                # Seen from its own directory, as one has to write it to run it again.
+                # Seen from its own directory, as you write it to run it again.
                 self.failures.append(f"{self.name}: {event['test']}")
                 yield f"FAILED {self.failures[-1]}", event["text"]
 
@@ -192,7 +192,7 @@ class Suite:
                 self._popen.send_signal(signal.SIGINT)
 
     def end(self, grace: float) -> None:
-        """Wait for pytest to end; after `grace` seconds kill it with all that it started."""
+        """Wait for pytest to end; after `grace` seconds kill it with everything it started."""
         if self.runs and self._popen:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(max(0, grace))
@@ -321,11 +321,11 @@ class Run:
 
 
 def run_suites(suites: Sequence[Suite], console: Console | None = None) -> int:
-    """Run suites side by side; show how far they are, each failure as it happens, and what came of them.
+    """Run suites side by side; show their progress, each failure as it happens, and the results.
 
     Returns:
         0 when every suite passed, 1 otherwise, 5 when no test was selected, 130 after Ctrl-C and 143 after
-        SIGTERM. Whatever the suites had started is ended then.
+        SIGTERM. Then everything the suites started has ended.
     """
     return Run(suites, console or Console(highlight=False, soft_wrap=True)).run()
 

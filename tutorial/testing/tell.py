@@ -1,4 +1,4 @@
-"""A pytest plugin that tells what happens: a line of JSON for each event, in the file TUTORIAL_EVENTS."""
+"""A pytest plugin that reports what happens: a line of JSON per event, in the file TUTORIAL_EVENTS."""
 
 import json
 import os
@@ -13,18 +13,18 @@ def tell(**event: object) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Tell how many tests are going to run."""
+    """Report how many tests are going to run."""
     tell(collected=len(session.items))
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """Tell why a test file could not be read, or is left out as a whole."""
+    """Report why a test file couldn't be read, or is left out as a whole."""
     if not report.passed:
         tell(test=report.nodeid, outcome=report.outcome, text=reason(report))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Tell what was not a success, and that a test has ended."""
+    """Report anything but a success, and that a test has ended."""
     if hasattr(report, "wasxfail"):
         if not report.passed:
             tell(test=report.nodeid, outcome="xfailed", text="")

@@ -13,9 +13,9 @@ from tutorial.learn.render import problem_text
 
 @pytest.fixture(scope="module")
 def verdicts(request, tmp_path_factory):
-    """What `check` says about each mistake that was selected, two at a time.
+    """What `check` says about each selected mistake, two at a time.
 
-    The last come first: some are only seen when a wait runs out, and the others use that time.
+    The last come first: some show only when a wait times out, and the others use that time.
     No test waits for long, as on an idle machine: what would come late then has failed as well.
     """
 
@@ -34,7 +34,7 @@ def verdicts(request, tmp_path_factory):
 
 @pytest.mark.parametrize("name", [*reversed(MISTAKES)])
 def test_a_mistake_is_caught_and_its_file_named(verdicts, name):
-    """A check fails where it is to fail, and the first line that it shows begins with the mistake's file."""
+    """The check fails in the right place, and its first line begins with the mistake's file."""
     verdict, mistake = verdicts[name].result(), MISTAKES[name]
     assert verdict.problems, "not caught"
     problem = verdict.problems[0]

@@ -87,7 +87,7 @@ send_notification_email.delay(User.objects.get(username="alice").id, "hello")
 
 
 def bad_frame(project):
-    """Send a frame that is no chat message, and count whom the group still has when its sender is gone."""
+    """Send a frame that isn't a chat message, and count the group's members when its sender is gone."""
     said = Chat("hello")(project)
     with redis.Redis.from_url(project.broker.url) as broker:
         members = broker.zcard("asgi:group:chat_lobby")

@@ -1,4 +1,4 @@
-"""Read the pages whose texts are compared with what a mistake says."""
+"""Read the pages whose texts are compared with the output of a mistake."""
 
 import re
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Entry:
 
     @property
     def texts(self) -> list[str]:
-        """Its blocks of text, which stand for what is printed, logged or raised."""
+        """Its blocks of text: what is printed, logged or raised."""
         return [text.strip() for info, text in BLOCK.findall(self.body) if info == "text"]
 
     @property
@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def reported(self) -> bool:
-        """Whether it is taken from a report and not provoked here."""
+        """Whether it comes from a report and isn't provoked here."""
         return "- **Reported:** " in self.body
 
 

@@ -58,7 +58,7 @@ class Project(Site):
         self._directory = Path(tempfile.mkdtemp(prefix="project-"))
         self._processes = []
         self.step = copy_project(site.step, self._directory / site.step.name)
-        # A database of its own, so that an open transaction locks no other project out.
+        # A database of its own, so that an open transaction locks out no other project.
         database = shutil.copy(site.env["DATABASE_PATH"], self._directory)
         merged = {**site.env, "DATABASE_PATH": database, "REDIS_URL": broker.url, **env}
         self.env = {name: value for name, value in merged.items() if value is not None}
@@ -147,13 +147,13 @@ class Symptom:
             return self.probe(mistaken)
 
     def mend(self) -> str:
-        """Run the step as it stands and return what it says."""
+        """Run the unchanged step and return what it says."""
         with project(self.step) as mended:
             return self.cured(mended)
 
 
 class Chat:
-    """A probe that opens a socket for each of some frames and tells what client and server say.
+    """A probe that opens a socket for each frame and returns what client and server say.
 
     Args:
         frames: The frames; a greeting if none are given.
@@ -182,7 +182,7 @@ class Chat:
         return told + server.output
 
     def talk(self, project: Project, server: Server) -> str:
-        """Talk to a running server; return what the client is told: answers, a refusal or a close code."""
+        """Talk to a running server; return what the client gets: answers, a refusal or a close code."""
         told = []
         headers = project.headers(server.url, self.user) | self.headers
         for frame in self.frames:
@@ -199,7 +199,7 @@ class Chat:
 
 
 def start(kind: str) -> Callable[[Project], str]:
-    """Return a probe that starts a server of a kind and tells what it says, whether it runs or not."""
+    """Return a probe that starts a server of a kind and returns what it says, whether it runs or not."""
 
     def probe(project: Project) -> str:
         try:
@@ -225,7 +225,7 @@ def shell(code: str) -> Callable[[Project], str]:
 def opens(
     address: str, script: str = "address => { new WebSocket(address) }", kind: str = "runserver"
 ) -> Callable[[Project], str]:
-    """Return a probe that opens a socket from a page and tells what the browser's console says.
+    """Return a probe that opens a socket from a page and returns what the browser's console says.
 
     Args:
         address: The address, where `{host}` is the server's host and port.
@@ -258,7 +258,7 @@ with transaction.atomic():
 
 
 def late_commit(project: Project) -> str:
-    """Let a transaction end only when the worker has looked for the user it makes."""
+    """End a transaction only when the worker has looked for the user it makes."""
     worker = project.worker()
     sender = project.spawn("manage.py", "shell", "-c", LATE_COMMIT)
     wait_until(lambda: "raised unexpected" in worker.output or not sender.running, 30, "the task's failure")
@@ -267,7 +267,7 @@ def late_commit(project: Project) -> str:
 
 
 def skip_beside_rabbitmq() -> None:
-    """Skip what needs Celery to miss RabbitMQ, its default, where something answers on its port."""
+    """Skip if something answers on the port of RabbitMQ, Celery's default, which must be missing."""
     if problem := port_problem("127.0.0.1", 5672):
         pytest.skip(f"port 5672 is not free: {problem}")
 

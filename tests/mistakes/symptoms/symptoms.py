@@ -84,7 +84,7 @@ def no_app(project):
 
 
 def inspect(project):
-    """Queue a task and ask who is there to take it."""
+    """Queue a task and ask which workers are there to take it."""
     return project.shell(DELAY) + project.run("-m", "celery", "-A", "config", "inspect", "ping")
 
 
@@ -95,13 +95,13 @@ def with_worker(project):
 
 
 def nothing_arrives(project):
-    """Send a greeting, and then something to the group by another way: is the greeting heard before it?"""
+    """Send a greeting, and then something to the group by another way: does the greeting arrive first?"""
     told = {}
     for kind in ("runserver", "uvicorn"):
         server = project.server(kind)
         with project.join(server) as socket:
             socket.send(GREETING)
-            # Its answer says that the server has done with the greeting.
+            # Its answer says that the server has finished with the greeting.
             socket.send("not JSON")
             heard = hear_until(socket, "not a chat message")
             project.shell(SAY_LATER)
@@ -154,7 +154,7 @@ def phantom_mail(project):
 
 
 def killed_worker(project):
-    """Kill a worker in mid-task, ask the broker about it, and let an hour pass by turning its clock."""
+    """Kill a worker in mid-task, ask the broker about it, and let an hour pass by its clock."""
     with MailServer() as mail_server:
         mail_server.stall.clear()
         worker = project.worker(mail_server.env)
@@ -244,9 +244,9 @@ NO_POSTS = (
     "from blog.models import Post\n\n\ndef test_there_are_no_posts():\n    assert not Post.objects.exists()\n"
 )
 
-# Those that take longest come first.
+# The longest come first.
 SYMPTOMS = {
-    # s21 is the step as it stands, with the broker down.
+    # s21 is the unchanged step, with the broker down.
     "s35": Symptom(5, shell(DELAY), {SETTINGS: RESULTS}, NO_BROKER, cure=False),
     "s37": Symptom(5, killed_worker, of("an hour until a task returns"), cure=False),
     "c403": Symptom(3, opens("ws://{host}/chat/lobby/"), cure=False),

@@ -22,19 +22,19 @@ PAGES = {"symptoms": PAGE, "errata": PAGE.with_name("errata.md")}
 ON_PAGE = {name: read_page(page) for name, page in PAGES.items()}
 ENTRIES = ON_PAGE["symptoms"] | ON_PAGE["errata"]
 PROVOKED = SYMPTOMS | ERRATA
-# Not to be provoked here: they need Windows, an old Redis server, or other libraries than those locked.
+# Can't be provoked here: they need Windows, an old Redis server, or other libraries than the lock has.
 REPORTED = {"s12", "s25", "s31", "e12"}
 # What the page says of clients, and what a client reports.
 TOLD = {"told 403": "HTTP 403", "told 404": "HTTP 404", "told 500": "HTTP 500", "code 1011": "1011"}
 ROWS = {f"s{number:02}" for number in range(1, 38)}
 PLACES = ["Browser console", "Server log", "Worker log", "Tests", "Nowhere: nothing happens"]
-# Their cure is to open a socket, which one server can do for all of them.
+# Their cure is to open a socket, and one server does it for all of them.
 CHATS = [name for name, symptom in SYMPTOMS.items() if hasattr(symptom.cured, "talk")]
 
 
 @pytest.fixture(scope="module")
 def said(request):
-    """What the selected mistakes and cures say, by name and as `make` or `mend`; two run at a time."""
+    """The output of the selected mistakes and cures, by name and `make` or `mend`; two run at a time."""
     with ThreadPoolExecutor(2) as lanes:
         jobs = {}
         for item in request.session.items:
@@ -47,7 +47,7 @@ def said(request):
 
 @pytest.mark.parametrize("name", PROVOKED)
 def test_the_page_has_what_is_said(said, name):
-    """Make the mistake in a copy of the step, and you read what the page says you read."""
+    """If you make the mistake in a copy of the step, you read what the page says."""
     texts = ENTRIES[name].texts
     assert texts
     answer = said(name, "make")
@@ -65,7 +65,7 @@ def mended():
 
 @pytest.mark.parametrize("name", CHATS)
 def test_the_cure_lets_people_talk(mended, name):
-    """In the step as it stands the same visit is answered, and nothing is raised."""
+    """In the unchanged step, the same visit gets an answer, and nothing is raised."""
     project, server = mended
     told = SYMPTOMS[name].cured.talk(project, server)
     assert "the socket is open\nanswer: " in told
@@ -75,7 +75,7 @@ def test_the_cure_lets_people_talk(mended, name):
 
 @pytest.mark.parametrize("name", [name for name in SYMPTOMS if SYMPTOMS[name].cured and name not in CHATS])
 def test_the_cure_makes_it_vanish(said, name):
-    """In the step as it stands, the same commands say nothing of the kind."""
+    """In the unchanged step, the same commands say nothing of the kind."""
     answer = said(name, "mend")
     assert "Traceback" not in answer
     assert all(missing(line, answer) for text in ENTRIES[name].texts for line in text.splitlines())
@@ -106,11 +106,11 @@ def test_a_symptom_tells_cause_and_cure(name):
 
 @pytest.mark.parametrize("name", ON_PAGE["errata"])
 def test_an_erratum_quotes_the_document_and_proves_our_way(name):
-    """What it shows as the document's is the document's, and the test of ours that it names exists."""
+    """The lines it quotes are the document's, and the test it names exists."""
     entry = ENTRIES[name]
     assert entry.quotes
     for quote in entry.quotes:
-        # Without its layout, which the document does not have.
+        # Without the layout, which the document doesn't have.
         assert any("".join(quote.split()) in "".join(code.split()) for code in DOCUMENT.values()), quote
     assert "- **Here:** " in entry.body
     proofs = re.findall(r"`(test_\w+)` in \[[^]]+\]\(([^)]+)\)", entry.body)
@@ -126,7 +126,7 @@ def test_threads_and_files_are_what_they_are_called(page):
 
 
 def test_a_restarted_worker_knows_a_new_task():
-    """Once a worker has been started again, its banner lists the new task, and it runs (the cure of s24)."""
+    """When you restart the worker, its banner lists the new task, and the task runs (the cure of s24)."""
     with project(5) as mended:
         with mended.worker() as worker:
             assert "blog.tasks.remind" not in worker.output

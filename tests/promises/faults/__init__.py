@@ -1,1 +1,1 @@
-"""Every fault that can happen to the course's code, made to happen on purpose."""
+"""Every fault that can happen to the course's code, provoked on purpose."""

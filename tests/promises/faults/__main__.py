@@ -1,7 +1,7 @@
-"""Provoke every fault at full length and print what became of everything that was sent.
+"""Provoke every fault at full length and print what happened to everything that was sent.
 
 `make faults` runs it. It ends with 0 when every account is right, with 1 when
-one is not, and with 2 when it cannot run here.
+one isn't, and with 2 when it can't run here.
 """
 
 import argparse
@@ -26,7 +26,7 @@ DESCRIPTORS = 1500
 
 
 class CannotRun(RuntimeError):
-    """Raised when the faults cannot be provoked here; its text says why and what to do, in a line."""
+    """Raised when the faults can't be provoked here; its text says why and what to do, in a line."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -118,7 +118,7 @@ def main(words: list[str]) -> int:
     except CannotRun as error:
         print(error, file=sys.stderr)
         return 2
-    # A table of eight columns needs room, even where the output is no terminal.
+    # A table of eight columns needs room, even if the output isn't a terminal.
     console = Console(highlight=False)
     with ended_by_signals():
         return run(figures, full, console if console.is_terminal else Console(highlight=False, width=140))

@@ -1,4 +1,4 @@
-"""What became of everything that was sent while a fault was provoked."""
+"""What happened to everything that was sent while a fault was provoked."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class Unbalanced(AssertionError):
-    """Raised when an account has a loss or a double that was not allowed, or does not add up."""
+    """Raised when an account has a loss or a double that isn't allowed, or doesn't add up."""
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Account:
     Attributes:
         sent: How many things were due: messages, deliveries, mails or connections.
         delivered: How many of them arrived, each counted once.
-        refused: How many were answered with a refusal, which their sender has seen.
+        refused: How many got a refusal, which their sender has seen.
         lost: How many neither arrived nor were refused.
         doubled: How many arrivals there were beyond the first.
         allowed_lost: The highest number that may be lost; None for any.
@@ -68,7 +68,7 @@ class Account:
         """Return the account if it adds up and nothing is lost or doubled beyond what is allowed.
 
         Raises:
-            Unbalanced: It is not so; the text is the account.
+            Unbalanced: It doesn't; the text is the account.
         """
         if self.sent != self.delivered + self.refused + self.lost or self.lost < 0:
             raise Unbalanced(f"The account does not add up: {self}")
@@ -82,7 +82,7 @@ class Account:
 
 
 def promised(value: float, limit: float, unit: str, enforce: bool) -> str:
-    """Return what was measured with what is promised beside it.
+    """Return what was measured, with the promise beside it.
 
     Args:
         value: What was measured.

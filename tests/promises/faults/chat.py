@@ -42,7 +42,7 @@ def group_of(room: str) -> str:
 
 
 def members(broker_url: str, room: str | None = None) -> int:
-    """Return how many sockets the broker counts in a room, or in all groups together."""
+    """Return how many sockets the broker has in a room, or in all groups together."""
     with redis.Redis.from_url(broker_url) as broker:
         groups = [group_of(room)] if room else list(broker.scan_iter("asgi:group:*"))
         return sum(broker.zcard(group) for group in groups)
@@ -66,7 +66,7 @@ def open_room(url: str, headers: dict[str, str], room: str = "room1", **options)
         options: Those of `connect`.
     """
     settings = {"proxy": None, "open_timeout": PATIENCE, "ping_interval": None, "close_timeout": 5}
-    # With a limit, a client whose test does not listen would stop reading, and answer no ping.
+    # With a limit, a client whose test doesn't listen would stop reading and answer no ping.
     settings["max_queue"] = None
     address = url.replace("http", "ws", 1) + path_of(room)
     return connect(address, additional_headers={"Origin": url} | headers, **(settings | options))
@@ -118,7 +118,7 @@ async def hear_messages(socket: ClientConnection, count: int) -> list[str]:
 
 
 async def exchange(sockets: list[ClientConnection], text: str) -> tuple[list, list]:
-    """Let everyone in a room say something in turn; return what was due and what arrived."""
+    """Let everyone in a room send a message in turn; return what was due and what arrived."""
     due, arrived = [], []
     for number, speaker in enumerate(sockets):
         message = f"{text} {number}"
@@ -129,9 +129,9 @@ async def exchange(sockets: list[ClientConnection], text: str) -> tuple[list, li
 
 
 async def converse(sockets: list[ClientConnection], count: int) -> tuple[list, list]:
-    """Let everyone in a room speak so often at the same time; return what was due and what arrived.
+    """Let everyone in a room send `count` messages at once; return what was due and what arrived.
 
-    Each says the next message once the last one came back.
+    Each sends the next message when the last one has come back.
 
     Raises:
         Unbalanced: Somebody heard a speaker's messages out of order.
@@ -163,9 +163,9 @@ async def converse(sockets: list[ClientConnection], count: int) -> tuple[list, l
 
 
 async def last_word(speaker: ClientConnection, sockets: list[ClientConnection]) -> list[list[str]]:
-    """Let somebody say a last word until all have heard it; return what each has heard before.
+    """Let somebody send a last message until all have heard it; return what each heard before it.
 
-    It is said again and again, because a room may lose it too.
+    It is sent again and again, because a room may lose it too.
     """
 
     async def listen(socket: ClientConnection) -> list[str]:
@@ -193,7 +193,7 @@ async def closed(socket: ClientConnection) -> int:
 
 
 async def until_members(broker_url: str, room: str | None, count: int) -> None:
-    """Wait until the broker counts so many sockets in a room, or in all groups together.
+    """Wait until the broker has this many sockets in a room, or in all groups together.
 
     Raises:
         TimeoutError: There were never so many.
@@ -246,11 +246,11 @@ def copy_step(directory: Path, replacements: dict[str, dict[str, str]], step: Pa
 
     Args:
         directory: Where the copy is made.
-        replacements: For each file, what to replace by what. `""` stands for the end of the file.
+        replacements: For each file, what to replace by what. `""` means the end of the file.
         step: The step.
 
     Raises:
-        ValueError: What is to be replaced is not there.
+        ValueError: A text to replace isn't there.
     """
     copy = directory / step.name
     copy_project(step, copy, "tests")

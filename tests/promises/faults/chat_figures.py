@@ -1,4 +1,4 @@
-"""What is counted and timed of the chat: one figure for each fault.
+"""What is counted and timed in the chat: one figure for each fault.
 
 Every figure starts a broker and a server of its own around the finished app, provokes its fault, and
 returns an account. The short form is for the tests, the full one for `make faults`, which also holds what
@@ -43,9 +43,9 @@ from tutorial.testing.site import PRODUCTION, Server, Site
 SEED = 20260101
 MAX_MESSAGE = 4096  # bytes of UTF-8, as the consumer has it
 MB = 1_000_000
-# Clients without compression: it costs them more than the chat costs the server, on the same two cores.
+# Clients without compression: on the same two cores, it costs them more than the chat costs the server.
 PLAIN = {"compression": None}
-# Where hundreds of clients share two cores with their server, none is silent that answers within two minutes.
+# Hundreds of clients share two cores with their server: one that answers in two minutes isn't silent.
 CROWDED = ("--ws-ping-timeout", "120")
 
 FIGURES: list[Callable[[bool], Account]] = []
@@ -73,7 +73,7 @@ def figure(*arguments: str) -> Callable:
     return decorate
 
 
-# What is not among the frames that are made.
+# Not among the generated frames.
 KNOWN_BAD = [
     "",
     b"",
@@ -86,7 +86,7 @@ KNOWN_BAD = [
 
 
 def is_message(frame: str | bytes) -> bool:
-    """Tell, without the consumer's own code, whether a frame is a chat message."""
+    """Return, without the consumer's own code, whether a frame is a chat message."""
     try:
         message = json.loads(frame)["message"] if isinstance(frame, str) else None
         return isinstance(message, str) and message.strip() != "" and len(message.encode()) <= MAX_MESSAGE
@@ -111,7 +111,7 @@ def frames() -> st.SearchStrategy:
 
 
 def malformed_frames(count: int) -> list[str | bytes]:
-    """Return as many frames that are no chat message, the same for every run; KNOWN_BAD is part of them."""
+    """Return this many frames that aren't chat messages, the same in every run; they include KNOWN_BAD."""
     made: list[str | bytes] = [*KNOWN_BAD]
     with tempfile.TemporaryDirectory() as home:
         set_hypothesis_home_dir(home)
@@ -144,7 +144,7 @@ async def bad_frames(server: Server, full: bool) -> Account:
         for frame in frames:
             await socket.send(frame)
             refused += list(await hear(socket)) == ["error"]
-        # Whoever was refused so often can still speak.
+        # A client that was refused this often can still send.
         await say(socket, "still here")
         while (await hear(socket)).get("message") != "still here":
             pass
@@ -238,7 +238,7 @@ async def many_clients(server: Server, full: bool) -> Account:
 
 @figure()
 async def slow_reader(server: Server, full: bool) -> Account:
-    """A reader that does not read, in a room that goes on talking, and is gone when it closes."""
+    """A reader that doesn't read, in a room that goes on talking, and is gone when it closes."""
     count, size = (10_000 if full else 2_000), 4000
     said, heard, peak = [], [], 0
     url, before = server.site.broker.url, memory(server)
@@ -259,7 +259,7 @@ async def slow_reader(server: Server, full: bool) -> Account:
 
 @figure()
 async def silent_peer(server: Server, full: bool) -> Account:
-    """A peer vanishes without a word, answers no ping, and is taken out of its room; the others stay."""
+    """A peer vanishes without a close, answers no ping, and is taken out of its room; the others stay."""
     seconds = []
     url = server.site.broker.url
     async with crowd(server, 2, "silence") as sockets:
@@ -322,7 +322,7 @@ async def browsers(server: Server, full: bool) -> Account:
     people = 3 if full else 2
     broker = server.site.broker
     lines = ["typed meanwhile", "この間に書いた"]
-    # Milliseconds; none of it is a promise.
+    # Milliseconds; not a promise.
     expect.set_options(timeout=PATIENCE * 1000)
 
     async def write(page, text: str) -> None:
@@ -357,7 +357,7 @@ async def browsers(server: Server, full: bool) -> Account:
             return time.monotonic() - start
 
         seconds = promised(max(await asyncio.gather(*map(back, states))), 5, "s", full)
-        # A last word, which everyone hears: what came before it is all there will be.
+        # A last message that everyone hears: nothing from before it comes after it.
         await write(pages[0], "the end")
         texts = []
         for page in pages:
@@ -365,7 +365,7 @@ async def browsers(server: Server, full: bool) -> Account:
             await expect(log.filter(has_text="the end")).to_have_count(1)
             texts.append([text.partition(": ")[2] for text in await log.all_text_contents()])
     due = [f"{number} {line}" for number in range(people) for line in lines]
-    # What a page wrote is in its own log when the server has sent it to the room.
+    # A page's message is in its own log once the server has sent it to the room.
     own = [text for number, page in enumerate(texts) for text in page if text.startswith(f"{number} ")]
     for page in texts:
         if len(page) != len(set(page)):

@@ -6,7 +6,7 @@ from tests.promises.faults.mail import ALONE
 from tutorial.services.processes import PATIENCE
 from tutorial.testing.site import Worker
 
-# In a process of its own: this one is to hold no step.
+# In a process of its own: this one must not load a step.
 SETTINGS = """
 import pickle
 from config import production
@@ -65,7 +65,7 @@ def make_worker(session_worker, site, publisher, mailbox):
     workers = []
 
     def make_worker(**env):
-        # A mail in its hand stays there for as long as a test needs.
+        # Its current mail stays there for as long as a test needs.
         env = mailbox.env | {"EMAIL_TIMEOUT": "60", "VISIBILITY_TIMEOUT": "600"} | env
         workers.append(Worker(site, ALONE, env))
         return workers[-1]

@@ -16,20 +16,20 @@ from tutorial.services.processes import wait_until
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Server, Worker
 
-# A worker alone need not look for others, which saves a second at its start.
+# A lone worker needn't look for others, which saves a second at its start.
 ALONE = ("--without-mingle", "--without-gossip")
 
 
 class Mailbox(MailServer):
-    """A mail server that can also be late, deadly, slow beyond all patience, or gone in mid-conversation.
+    """A mail server that can be late, deadly, far too slow, or gone in mid-conversation.
 
     Attributes:
-        arrivals: The bodies of the mails that were brought, taken or not, oldest first.
+        arrivals: The bodies of the mails that arrived, taken or not, oldest first.
         before: Seconds between the arrival of a mail and its being taken.
         after: Seconds between a mail's being taken and the answer that says so.
         hang_up: Whether it cuts the connection instead of answering a mail.
-        drip: Whether it answers a mail with one byte every 0.2 s, for ever.
-        deadly_to: A worker; of it, the process that brings a mail is killed before the mail is taken.
+        drip: Whether it answers a mail with one byte every 0.2 s, forever.
+        deadly_to: A worker; its process that brings a mail is killed before the mail is taken.
     """
 
     def __init__(self, port: int | None = None):
@@ -37,7 +37,7 @@ class Mailbox(MailServer):
         self.reset()
 
     def reset(self) -> None:
-        """Be willing again, and forget every mail."""
+        """Take every mail again, and forget the old ones."""
         self.before = self.after = 0.0
         self.hang_up = self.drip = False
         self.deadly_to: Worker | None = None
@@ -45,19 +45,19 @@ class Mailbox(MailServer):
         self.messages, self.arrivals = [], []
 
     def runs(self, body: str) -> int:
-        """Return how often a mail was brought, taken or not."""
+        """Return how often a mail arrived, taken or not."""
         return self.arrivals.count(body)
 
     def wait_for_run(self, body: str, number: int) -> None:
-        """Wait until a mail is brought for the given time.
+        """Wait until a mail arrives for this time.
 
         Raises:
-            TimeoutError: It was brought less often.
+            TimeoutError: It arrived less often.
         """
         wait_until(lambda: self.runs(body) >= number, 60, f"run {number} of the task")
 
     def wait_for_arrivals(self, count: int) -> list[str]:
-        """Wait until so many mails were brought, taken or not; return their bodies.
+        """Wait until this many mails have arrived, taken or not; return their bodies.
 
         Raises:
             TimeoutError: There were fewer.
@@ -90,12 +90,12 @@ class Mailbox(MailServer):
 
 
 class Publisher:
-    """Puts notices into a broker as the step does, without Django, and keeps account of them.
+    """Puts notices into a broker as the step does, without Django, and counts them.
 
     Args:
         url: The broker's address.
         mailbox: Where their mails should arrive.
-        user_id: Whom they are for.
+        user_id: The user they are for.
 
     Attributes:
         sent: The bodies of the notices.
@@ -108,10 +108,10 @@ class Publisher:
         self.sent: list[str] = []
 
     def notify(self, *arguments: object, **options) -> str:
-        """Queue a notice; return its body, which is also the task's id and one of a kind.
+        """Queue a notice; return its body, which is unique and also the task's id.
 
         Args:
-            arguments: What the task gets after the user's id and the body, though it takes no more.
+            arguments: More arguments for the task, after the user's id and the body, though it takes none.
             options: Those of `Celery.send_task`.
         """
         self.sent.append(body := uuid4().hex)
@@ -132,23 +132,23 @@ class Publisher:
         return self.broker.hlen("unacked")
 
     def idle(self) -> bool:
-        """Tell whether the broker holds no task, neither in the queue nor in a worker's hand."""
+        """Return whether the broker has no task, neither in the queue nor with a worker."""
         with self.broker.pipeline() as look:
             return sum(look.llen("celery").hlen("unacked").execute()) == 0
 
     def vanished(self) -> set[str]:
-        """Return the bodies of the notices of which there is neither a mail nor a task in the broker."""
+        """Return the bodies of the notices with neither a mail nor a task in the broker."""
         tasks = [json.loads(task) for task in self.broker.lrange("celery", 0, -1)]
         tasks += [json.loads(held)[0] for held in self.broker.hvals("unacked")]
         return set(self.sent) - set(self.mailbox.taken()) - {task["headers"]["id"] for task in tasks}
 
     def wait_until_idle(self) -> None:
-        """Wait until the broker holds no task, ten times in a row.
+        """Wait until the broker has no task, ten times in a row.
 
         Once is not enough: a worker takes a task first and notes it down a moment later.
 
         Raises:
-            TimeoutError: It still holds one.
+            TimeoutError: It still has one.
         """
         looks = 0
 
@@ -160,7 +160,7 @@ class Publisher:
         wait_until(idle_again, 60, "an empty broker")
 
     def account(self, refused: int = 0, doubled: int | None = 0, lost: int = 0) -> Account:
-        """Return what has become of the notices so far.
+        """Return what has happened to the notices so far.
 
         Args:
             refused: How many of them the log names as not delivered.
@@ -168,7 +168,7 @@ class Publisher:
             lost: The highest number that may be lost.
 
         Raises:
-            Unbalanced: A mail was taken that is none of them.
+            Unbalanced: A mail was taken that isn't one of them.
         """
         return Account.of(
             self.sent, self.mailbox.taken(), refused, allowed_doubled=doubled, allowed_lost=lost
@@ -205,7 +205,7 @@ class Author:
 
     Attributes:
         server: The same.
-        notice: The body of the mail about each of them.
+        notice: The body of the mail about each post.
         warning: What the page says when the notice may not have been queued.
     """
 
@@ -230,7 +230,7 @@ class Author:
         return time.perf_counter() - start, response
 
     def posts(self) -> str:
-        """Return the page with the posts, which also shows once what the author is told."""
+        """Return the page with the posts, which shows the author's message once."""
         return self._client.get("/blog/").raise_for_status().text
 
     def close(self) -> None:

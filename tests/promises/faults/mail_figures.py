@@ -1,6 +1,6 @@
-"""What is counted and timed of posts and mails while the broker, the worker or its process is away.
+"""What is counted and timed in posts and mails while the broker, the worker or its process is away.
 
-Every figure starts all that it needs around the finished app. The short form is for the tests, the full one
+Every figure starts all it needs around the finished app. The short form is for the tests, the full one
 for `make faults`, which also holds what it times against the promise.
 """
 
@@ -20,16 +20,16 @@ from tutorial.services.processes import PATIENCE, wait_until
 from tutorial.testing.site import PRODUCTION, Site, Worker
 
 SEED = 20
-# Seconds; the step's own is 120. A mail lasts long enough to be met by a kill, and not longer than this.
+# Seconds; the step's own is 120. A mail takes long enough for a kill to hit it, and no longer than this.
 VISIBILITY_TIMEOUT = 4
 BEFORE, AFTER, LONGEST_RUN = 0.2, 0.05, 1.0
 
 
 @contextmanager
 def post_office(workers: int = 1) -> Iterator[tuple[Site, Broker, Publisher, list[Worker]]]:
-    """Run a broker and a mail server; yield what a figure needs, with workers that are not started yet."""
+    """Run a broker and a mail server; yield what a figure needs, with workers not started yet."""
     with Broker() as broker, Mailbox() as mailbox, Site(STEP, broker.url, PRODUCTION) as site:
-        # A mail in a worker's hand stays there for as long as a figure needs.
+        # A worker's current mail stays there for as long as a figure needs.
         env = mailbox.env | {"EMAIL_TIMEOUT": "60", "VISIBILITY_TIMEOUT": str(VISIBILITY_TIMEOUT)}
         publisher = Publisher(broker.url, mailbox, site.user_ids["alice"])
         with ExitStack() as stack:
@@ -41,7 +41,7 @@ def post_office(workers: int = 1) -> Iterator[tuple[Site, Broker, Publisher, lis
 def kill_workers(full: bool) -> Account:
     """A worker is killed at random moments while it sends mail.
 
-    The whole worker, with the processes of its pool, gets SIGKILL between 0 and 1 s after it has begun to
+    The whole worker, with the processes of its pool, gets SIGKILL between 0 and 1 s after it begins to
     send. Another is started at once.
     """
     kills, mails = (20, 200) if full else (3, 30)
@@ -68,7 +68,7 @@ def kill_workers(full: bool) -> Account:
 
 
 def redelivery(full: bool) -> Account:
-    """Either of two workers is killed with mails in hand, and the other one sends them."""
+    """One of two workers is killed in the middle of its mails, and the other one sends them."""
     waits = []
     with post_office(workers=2) as (_, _, publisher, workers):
         mailbox = publisher.mailbox
@@ -78,7 +78,7 @@ def redelivery(full: bool) -> Account:
             mailbox.arrivals.clear()
             mailbox.stall.clear()
             publisher.notify_many(8)
-            # Each of the four processes has a mail in hand.
+            # Each of the four processes is in the middle of a mail.
             in_hand = mailbox.wait_for_arrivals(4)
             taken = time.monotonic()
             victim.kill()
@@ -117,7 +117,7 @@ def broker_down(full: bool) -> Account:
 
 
 def broker_hangs(full: bool) -> Account:
-    """Posts are published while the broker hangs; it goes on, finds them in its socket, and they go out."""
+    """Posts are published while the broker hangs; it goes on, finds them in its socket, and mails go out."""
     seconds = []
     with (
         post_office() as (site, broker, publisher, [worker]),
@@ -134,7 +134,7 @@ def broker_hangs(full: bool) -> Account:
             mailbox.reset()
             process.suspend()
             took, response = author.publish("broker hangs")
-            # The answer comes before the broker goes on, and the page tells it.
+            # The answer comes before the broker goes on, and the page says so.
             assert process.status() == psutil.STATUS_STOPPED
             process.resume()
             page = author.posts()

@@ -1,4 +1,4 @@
-"""A broker that is not there yet, or dies and comes back."""
+"""A broker that isn't there yet, or dies and comes back."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ from tutorial.services.processes import PATIENCE
 
 
 def test_a_worker_that_starts_before_its_broker_waits_for_it(frail_broker, publisher, make_worker):
-    """With the broker down a worker tries again, and works when the broker is there."""
+    """With the broker down a worker keeps trying, and works when the broker is there."""
     worker = make_worker()
     frail_broker.kill()
     worker.spawn()
@@ -18,7 +18,7 @@ def test_a_worker_that_starts_before_its_broker_waits_for_it(frail_broker, publi
 
 
 def test_the_queue_survives_the_death_of_the_broker(frail_broker, publisher, make_worker):
-    """Five tasks that wait when the broker is killed still wait when it is back, and are worked off."""
+    """Five tasks that wait when the broker is killed still wait when it is back, and then run."""
     publisher.notify_many(5)
     assert publisher.waiting() == 5
     frail_broker.kill()
@@ -29,7 +29,7 @@ def test_the_queue_survives_the_death_of_the_broker(frail_broker, publisher, mak
 
 
 def test_a_worker_survives_the_death_of_the_broker(frail_broker, publisher, make_worker, mailbox):
-    """Mails in hand and in the queue when the broker is killed are sent; only those in hand may double."""
+    """When the broker is killed, mails in work and in the queue are sent; only those in work may double."""
     worker = make_worker(VISIBILITY_TIMEOUT="8").start(PATIENCE)
     mailbox.stall.clear()
     publisher.notify_many(6)

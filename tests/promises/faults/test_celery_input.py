@@ -7,7 +7,7 @@ from tutorial.services.processes import PATIENCE, wait_until
 
 @pytest.fixture
 def same_worker(publisher, worker):
-    """The shared worker; at the end, the same process sends a mail that is queued after the nonsense."""
+    """The shared worker; at the end, the same process sends a mail queued after the nonsense."""
     pid = worker.pid
     yield worker
     refused = len(publisher.sent)
@@ -31,13 +31,13 @@ def test_a_task_with_wrong_arguments_is_discarded(publisher, same_worker, argume
 
 
 def test_json_that_is_no_task_is_dropped(publisher, same_worker):
-    """An object without the fields of a task costs the worker its connection, which it makes anew."""
+    """An object without a task's fields costs the worker its connection, and it connects again."""
     publisher.broker.lpush("celery", b"{}")
     same_worker.wait_for_output("Connection to broker lost", PATIENCE)
 
 
 def test_bytes_that_are_no_json_stop_the_worker_and_not_the_queue(publisher, worker):
-    """Whoever can write into the broker can stop a worker; the next one works the rest of the queue off."""
+    """Anybody who can write to the broker can stop a worker; the next one runs the rest of the queue."""
     publisher.broker.lpush("celery", b"\xff\xfe")
     publisher.notify()
     wait_until(lambda: not worker.running, 60, "the worker's end")

@@ -10,7 +10,7 @@ import pytest
 from tests.promises.faults.mail import Author
 from tutorial.services.processes import NotStarted, wait_until
 
-# A commit waits for a reader for as long as it takes, where Django's own limit is 5 s.
+# A commit waits for a reader for as long as it takes; Django's own limit is 5 s.
 PATIENT = 'from config.production import *\nDATABASES["default"]["OPTIONS"] = {"timeout": 600}\n'
 
 
@@ -35,8 +35,8 @@ def database(site):
 
 
 def commit_waits(site):
-    """Tell whether a commit waits for somebody who reads: SQLite then lets no new reader in."""
-    # In a process of its own, because SQLite does not lock a process out that reads already.
+    """Return whether a commit waits for a reader: SQLite then lets no new reader in."""
+    # In a process of its own, because SQLite doesn't lock out a process that is already reading.
     read = "sqlite3.connect(os.environ['DATABASE_PATH'], timeout=0).execute('SELECT id FROM blog_post')"
     try:
         site.run("-c", f"import os, sqlite3; {read}")
@@ -46,9 +46,9 @@ def commit_waits(site):
 
 
 def test_a_notice_waits_for_a_late_commit(author, site, database, publisher, mailbox):
-    """While the commit of a post waits for the database there is no task; afterwards the mail arrives."""
+    """While a post's commit waits for the database there is no task; afterwards the mail arrives."""
     publishing = threading.Thread(target=author.publish, args=["late commit"])
-    # A reader in mid-transaction holds every commit up.
+    # A reader in mid-transaction holds up every commit.
     database.execute("BEGIN")
     database.execute("SELECT count(*) FROM blog_post").fetchall()
     publishing.start()
@@ -64,8 +64,8 @@ def test_a_notice_waits_for_a_late_commit(author, site, database, publisher, mai
 
 
 def test_a_post_that_is_rolled_back_sends_no_mail(author, database, publisher):
-    """When the commit of a post fails there is no post and no mail about it."""
-    # The foreign key is looked at when the transaction commits, after the task was handed to the database.
+    """If a post's commit fails, there is no post and no mail about it."""
+    # The foreign key is checked at the commit, after the task was registered for it.
     database.executescript(
         """
         CREATE TRIGGER unknown_author AFTER INSERT ON blog_post WHEN NEW.title = 'rolled back'

@@ -4,7 +4,7 @@ from tutorial.services.processes import PATIENCE
 
 
 def test_an_answer_after_the_deadline_doubles_a_mail(publisher, worker, mailbox):
-    """A mail server that takes a mail and says so too late is sent it again: the price of losing none."""
+    """A mail server that takes a mail and says so too late gets it again: the price of losing none."""
     mailbox.after = 60
     body = publisher.notify()
     mailbox.wait_for_run(body, 2)

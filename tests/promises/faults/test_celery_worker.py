@@ -32,7 +32,7 @@ def test_a_worker_killed_between_taking_and_noting_a_task_loses_no_mail(publishe
         publisher.notify()
         if not publisher.waiting():
             break  # The broker has handed it to the stopped worker's socket.
-        # The worker was stopped while it was not asking, or its question has expired.
+        # The worker was stopped while it wasn't asking, or its question has expired.
         publisher.clear()
         publisher.sent.clear()
         process.resume()
@@ -44,10 +44,10 @@ def test_a_worker_killed_between_taking_and_noting_a_task_loses_no_mail(publishe
 
 
 def test_a_mail_that_kills_its_process_each_time_is_given_up(publisher, make_worker, mailbox):
-    """A poison task uses its tries up like any other, and the log says so; the worker goes on."""
+    """A poison task uses up its retries like any other, and the log says so; the worker goes on."""
     worker = make_worker().start(PATIENCE)
     mailbox.deadly_to = worker
-    # As if it had been tried before, up to the last but one of its tries.
+    # As if it had been tried before, up to its last but one try.
     poison = publisher.notify(retries=19)
     mailbox.wait_for_run(poison, 2)
     worker.wait_for_output("raised error: WorkerLostError", PATIENCE)

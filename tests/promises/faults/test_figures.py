@@ -10,7 +10,7 @@ from tutorial.services.browser import chromium
     "figure", chat_figures.FIGURES + mail_figures.FIGURES, ids=lambda figure: figure.__name__
 )
 def test_a_figure_in_its_short_form(figure):
-    """Every account of the fault runner is right, at a smaller number."""
+    """Every account of the fault runner is right, with smaller numbers."""
     if figure.__name__ == "browsers" and chromium() is None:
         pytest.skip("no Chromium or Chrome on PATH; this figure needs one")
     account = figure(False)
@@ -19,7 +19,7 @@ def test_a_figure_in_its_short_form(figure):
 
 
 def test_the_malformed_frames_are_the_same_for_every_run():
-    """The seed is stated, so a frame that breaks a consumer can be made again; and there are all kinds."""
+    """The seed is fixed, so a frame that breaks a consumer can be made again; all kinds are there."""
     frames = chat_figures.malformed_frames(200)
     assert len(frames) == 200
     assert frames == chat_figures.malformed_frames(200)

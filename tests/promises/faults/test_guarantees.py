@@ -1,4 +1,4 @@
-"""What the pages promise names a test that exists, and what they say of settings is so."""
+"""Each promise on the pages names a test that exists, and the settings they quote are right."""
 
 import ast
 import inspect
@@ -57,7 +57,7 @@ PROVED = [(PAGE, promise) for promise in PROMISES] + [
 
 @pytest.mark.parametrize(("page", "item"), PROVED, ids=[item[2:50] for _, item in PROVED])
 def test_each_promise_and_each_item_of_the_checklist_has_its_proof(page, item):
-    """What is said of the app links to a test that exists and is expected to pass."""
+    """Each statement about the app links to a test that exists and is expected to pass."""
     found = proofs(page, item)
     assert found
     for path, name in found:
@@ -78,7 +78,7 @@ def test_each_figure_that_is_named_is_one_of_make_faults():
 
 
 def test_nothing_is_promised_beside_the_list():
-    """Between the items stand only headings and what leads to them."""
+    """Between the items are only headings and introductions."""
     between = part(PAGE, "What is promised")
     for item in PROMISES:
         between = between.replace(item, "")
@@ -86,9 +86,9 @@ def test_nothing_is_promised_beside_the_list():
 
 
 def test_the_known_gaps_are_those_of_the_tests():
-    """Each fault whose test is expected to fail stands among the gaps, and no other.
+    """The gaps list each fault whose test is expected to fail, and no other.
 
-    Whoever closes a gap moves its sentence up to the promises.
+    When you close a gap, move its sentence up to the promises.
     """
     files = ROOT.glob("tests/promises/faults/test_*.py")
     expected = [(path, name) for path in files for name, gap in known_tests(path).items() if gap]
@@ -97,7 +97,7 @@ def test_the_known_gaps_are_those_of_the_tests():
 
 @pytest.mark.parametrize("page", OURS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_to_a_test_leads_to_it(page):
-    """The text of each link that is called like a test is a name in the file that it leads to."""
+    """If a link's text is a test's name, the file it leads to has that test."""
     for path, name in proofs(page, page.read_text()):
         assert PLACES.fullmatch(path.relative_to(ROOT).as_posix())
         assert name in known_tests(path), f"{name} is not in {path}"

@@ -1,4 +1,4 @@
-"""What step 5's own tests prove of the promises with the development settings, with those of production."""
+"""The promises that step 5's own tests prove with the development settings, under those of production."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from tests.promises.faults.chat import STEP
 from tests.promises.faults.test_guarantees import PAGE, PROMISES, proofs
 from tutorial.testing.site import PRODUCTION
 
-# How it waits, production's policy forbids; the delay is the page's own, whatever the settings.
+# Production's policy forbids the way it waits; the delay is the page's own, whatever the settings.
 ELSEWHERE = "test_the_delay_grows_up_to_a_limit_and_is_random"
 
 

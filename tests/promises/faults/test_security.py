@@ -16,7 +16,7 @@ from tutorial.testing.site import PRODUCTION, Site
 SCRIPT = "<script>window.owned = 1</script><img src=x onerror='window.owned = 1'>\"'"
 ESCAPED = "&lt;script&gt;window.owned = 1&lt;/script&gt;"
 BEHIND_A_PROXY = PRODUCTION | {"ALLOWED_HOSTS": "127.0.0.1 chat.example.com", "HTTPS": "1"}
-# As a proxy in front says it, to which uvicorn listens when the proxy is on this machine.
+# As a proxy in front sends it; uvicorn trusts a proxy on this machine.
 HTTPS = {"X-Forwarded-Proto": "https"}
 
 
@@ -74,7 +74,7 @@ def test_another_sites_page_cannot_speak_as_its_visitor(server, origin):
 def test_an_origin_that_is_no_address_opens_nothing(server, origin):
     """An Origin without a host is refused, by daphne with 400 and by the app with 403, and the server lives.
 
-    One that cannot be parsed at all raises in channels' validator: 500 under uvicorn, refused all the same.
+    One that can't be parsed at all raises in channels' validator: 500 under uvicorn, refused anyway.
     """
     headers = server.site.headers(server.url, "alice")
     assert handshake(server, path_of("room1"), headers | {"Origin": origin}) in (400, 403, 500)
@@ -85,7 +85,7 @@ def test_an_origin_that_is_no_address_opens_nothing(server, origin):
 
 
 def test_a_session_that_was_planted_before_login_is_worthless(production):
-    """Whoever planted a session key in alice's browser does not hold her session after she logs in."""
+    """A session key planted in alice's browser doesn't open her session after she logs in."""
     site = production.site
     planted = in_step(
         site,
@@ -104,7 +104,7 @@ def test_a_session_that_was_planted_before_login_is_worthless(production):
 
 
 def test_after_logout_the_session_opens_nothing(production):
-    """A cookie that was copied before the logout opens no page and no socket after it."""
+    """A cookie copied before the logout opens no page and no socket after it."""
     with client(production) as http:
         log_in(http)
         copied = http.cookies.get("sessionid")
@@ -138,7 +138,7 @@ def test_every_form_refuses_a_post_from_another_site(production, form, token):
 
 
 def test_there_are_no_other_forms_that_post():
-    """The list of forms above is complete: every template with a post form is in it."""
+    """The list of forms above is complete: it has every template with a post form."""
     posting = [path.name for path in STEP.rglob("*.html") if 'method="post"' in path.read_text()]
     assert sorted(posting) == ["base.html", "create_post.html", "login.html"]
 
@@ -160,7 +160,7 @@ async def test_no_script_runs_from_what_people_type(site, production, open_page)
     )
     site.sessions["mallory"] = session
     room = f"{production.url}/chat/room/?{urlencode({'name': SCRIPT})}"
-    # Without the policy, so that only the escaping stands between the text and the page.
+    # Without the policy, so that only the escaping protects the page.
     pages = [
         await open_page(address, "mallory", bypass_csp=True)
         for address in (room, f"{production.url}/blog/", f"{production.url}/chat/room/?name={'x' * 101}")
@@ -173,7 +173,7 @@ async def test_no_script_runs_from_what_people_type(site, production, open_page)
     await expect(chat.get_by_role("heading")).to_have_text(SCRIPT)
     await expect(blog.get_by_role("heading").nth(1)).to_have_text(SCRIPT)
     for page in pages:
-        # A failed image would have called its onerror by the time that a script runs after it.
+        # A failed image would have called its onerror before a later script runs.
         assert (
             await page.evaluate("() => new Promise(done => setTimeout(() => done(window.owned), 0))") is None
         )
@@ -186,7 +186,7 @@ async def test_no_script_runs_from_what_people_type(site, production, open_page)
 
 
 async def test_the_policy_would_stop_a_script_too(production, open_page):
-    """Were a script written into a page after all, the browser would refuse to run it."""
+    """If a script got into a page anyway, the browser would refuse to run it."""
     page = await open_page(f"{production.url}/login/", None)
     await page.evaluate(
         "() => { const s = document.createElement('script'); s.textContent = 'window.owned = 1';"
@@ -216,7 +216,7 @@ PATHS = {
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_a_trick_in_a_rooms_path_leads_nowhere(server, path):
-    """A path with dots, slashes, zero bytes or newlines is a room like any other or refused, no error."""
+    """A path with dots, slashes, zero bytes or newlines is a room like any other or refused, not an error."""
     before = len(server.output)
     status = handshake(server, path, server.site.headers(server.url, "alice"))
     assert status in (101, 400, 403, 404, 414)
@@ -234,10 +234,10 @@ REFUSALS = (400, 413, 431, None)
 def test_oversized_headers_of_a_page_are_refused(server, name):
     """1 MB of headers is refused before it reaches the app, and the server lives.
 
-    uvicorn's limit of 64 KiB counts only what has not arrived whole, so up to 256 KiB in one read pass.
+    uvicorn's limit of 64 KiB counts only incomplete headers, so up to 256 KiB in one read pass.
     """
     with client(server) as http:
-        # A connection that closes without a word is a refusal as well.
+        # A connection that closes without an answer is a refusal as well.
         with contextlib.suppress(httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
             assert http.get("/", headers={name: "x" * 1_000_000}).status_code in REFUSALS
         assert http.get("/").status_code == 200
@@ -261,7 +261,7 @@ def test_oversized_headers_of_a_page_are_refused(server, name):
 def test_oversized_headers_of_a_handshake_are_refused(site, kind, name):
     """A handshake with 100 kB of headers is refused."""
     server = site.shared_server(kind)
-    # What never comes needs no patience: that makes a gap of what is only slow, and of nothing a failure.
+    # No patience for an answer that never comes: a slow one then counts as a gap, and nothing as a failure.
     timeout = PATIENCE if kind == "daphne" else 1
     assert (
         handshake(server, path_of("room1"), {"Origin": server.url, name: OVERSIZED[name]}, timeout)
@@ -271,7 +271,7 @@ def test_oversized_headers_of_a_handshake_are_refused(site, kind, name):
 
 @pytest.mark.parametrize("name", OVERSIZED)
 def test_a_handshake_with_oversized_headers_opens_nothing(server, name):
-    """Whatever it is answered, it reaches no consumer, and the next handshake is as good as ever."""
+    """Whatever the answer, it reaches no consumer, and the next handshake works as ever."""
     good = server.site.headers(server.url, "alice")
     with contextlib.suppress(TimeoutError):
         assert handshake(server, path_of("room1"), good | {name: OVERSIZED[name]}, 1) != 101
@@ -303,7 +303,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("status", ERRORS)
 def test_an_error_page_leaks_nothing(live, status):
-    """404, 400, 403 and 500 say that it went wrong, and nothing of the code, the settings or the machine."""
+    """404, 400, 403 and 500 say that something went wrong, and nothing of the code, the settings or the machine."""
     method, path, headers = ERRORS[status]
     with client(live) as http:
         answer = http.request(method, path, headers=HTTPS | headers)

@@ -1,4 +1,4 @@
-"""A broker that is killed, and one that is not there when it is needed."""
+"""A broker that is killed, and one that is missing when it's needed."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from tutorial.testing.site import PRODUCTION, Server, Site
 
 @pytest.fixture(scope="module")
 def server(site):
-    """The finished app behind a production server that no other test reads the log of."""
+    """The finished app behind a production server whose log no other test reads."""
     with Server(site, "uvicorn") as server:
         yield server.start(PATIENCE)
 
@@ -36,7 +36,7 @@ async def test_a_broker_that_is_killed_and_returns(server, frail_broker):
     async with crowd(server, 5, "restart") as sockets:
         due, arrived = await exchange(sockets, "before")
         await asyncio.to_thread(frail_broker.kill)
-        # What is on its way is lost, in front of whoever typed it; whoever leaves need not wait.
+        # A message on its way is lost, and its sender sees that; a client that leaves needn't wait.
         with contextlib.suppress(ConnectionClosed):
             await say(sockets[0], "on its way")
         await sockets[1].close()
@@ -63,7 +63,7 @@ async def test_a_broker_that_is_killed_and_returns(server, frail_broker):
 
 
 async def test_a_connection_that_died_in_the_pool_is_replaced(frail_broker, settings):
-    """What the layer sends over a connection that died with the broker, unnoticed, goes over a new one."""
+    """If a connection died with the broker, unnoticed, the layer sends over a new one."""
     layer = RedisChannelLayer(**settings["CHANNEL_LAYERS"]["default"]["CONFIG"])
     try:
         await layer.group_add("pool", "a-channel")
@@ -76,7 +76,7 @@ async def test_a_connection_that_died_in_the_pool_is_replaced(frail_broker, sett
 
 
 async def test_a_broker_that_is_killed_and_returns_under_the_pubsub_layer(site, frail_broker, tmp_path):
-    """Idle sockets live on and hear again; what was said meanwhile is lost."""
+    """Idle sockets stay open and hear again; messages sent meanwhile are lost."""
     step = copy_step(tmp_path, {"config/settings.py": PUBSUB})
     with Site(step, frail_broker.url, PRODUCTION) as other:
         server = other.server("uvicorn")

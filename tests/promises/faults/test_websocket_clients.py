@@ -1,4 +1,4 @@
-"""Clients that leave or die. The figures have those that keep silent or do not read."""
+"""Clients that leave or die. The figures have those that keep silent or don't read."""
 
 import asyncio
 import subprocess
@@ -90,7 +90,7 @@ async def test_who_leaves_a_busy_room_leaves_its_group(server):
     "a message with it that the broker has handed over already",
 )
 async def test_who_stays_loses_nothing_when_others_leave(site, monkeypatch):
-    """While clients leave a room, whoever stays hears every message."""
+    """While clients leave a room, those that stay hear every message."""
     layer = RedisChannelLayer(hosts=[site.env["REDIS_URL"]])
     connection = layer.connection(0)
     ask, handed_over = connection.bzpopmin, asyncio.Event()
@@ -119,7 +119,7 @@ async def test_who_stays_loses_nothing_when_others_leave(site, monkeypatch):
 
 
 async def test_who_stays_loses_nothing_under_the_pubsub_layer(site, tmp_path):
-    """With channels_redis' pubsub layer in the settings, whoever stays hears every message."""
+    """With channels_redis' pubsub layer in the settings, those that stay hear every message."""
     step = copy_step(tmp_path, {"config/settings.py": PUBSUB})
     with Site(step, site.env["REDIS_URL"], PRODUCTION) as other:
         (await others_leave(other.server("uvicorn"), "staying")).check()

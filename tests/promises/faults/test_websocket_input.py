@@ -26,22 +26,22 @@ from tutorial.services.processes import PATIENCE
 
 @pytest.fixture
 def compressing(site):
-    """The production server, but with frames that are compressed."""
+    """The production server, but with compressed frames."""
     with site.server("uvicorn", arguments=("--ws-per-message-deflate", "true")) as server:
         yield server
 
 
 @pytest.fixture
 def patient(site):
-    """The production server, but with time for whoever is too busy to answer its ping."""
+    """The production server, but with time for clients that are too busy to answer its ping."""
     with site.server("uvicorn", arguments=("--ws-ping-timeout", str(PATIENCE))) as server:
         yield server
 
 
 async def test_a_frame_that_is_too_large_closes_only_its_own_socket(production, compressing):
-    """A frame above 64 KiB is closed with 1009, which its client learns; bob goes on, and she may come back.
+    """A frame above 64 KiB closes its socket with 1009, which alice sees; bob goes on, and she may return.
 
-    The same goes for one that is small before it is unpacked, on a server that takes such frames.
+    So does one that is small until it's unpacked, on a server that takes such frames.
     """
     bomb = zlib.compressobj(wbits=-15)
     packed = bomb.compress(b"x" * 10_000_000) + bomb.flush(zlib.Z_SYNC_FLUSH)
@@ -62,7 +62,7 @@ async def test_a_frame_that_is_too_large_closes_only_its_own_socket(production, 
 
 
 async def test_text_that_is_not_utf8_closes_only_its_own_socket(server):
-    """A text frame must be UTF-8; one that is not is closed with 1007, as the protocol asks."""
+    """A text frame must be UTF-8; otherwise the socket is closed with 1007, as the protocol asks."""
     async with join(server, "bytes", "bob") as bob:
         with raw_socket(server, "bytes") as raw:
             raw.sendall(Frame(Opcode.TEXT, b"\xff\xfe").serialize(mask=True))
@@ -70,7 +70,7 @@ async def test_text_that_is_not_utf8_closes_only_its_own_socket(server):
                 answer = await asyncio.to_thread(raw.recv, 100)
                 assert int.from_bytes(answer[2:4], "big") == 1007
             except ConnectionResetError:
-                # daphne may reset the connection right behind its close frame.
+                # daphne may reset the connection right after its close frame.
                 assert "WSCONNECT" in server.output
         await until_members(server.site.env["REDIS_URL"], "bytes", 1)
         Account.of(*await exchange([bob], "still here")).check()

@@ -1,4 +1,4 @@
-"""Servers that stop, are killed, or stand side by side."""
+"""Servers that stop, are killed, or run side by side."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ IN_MEMORY = '\nCHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemor
 
 @pytest.fixture
 def make_server(site):
-    """Make a server to be stopped or killed. It gets time to end in order on a busy machine."""
+    """Make a server that a test stops or kills. It gets time to end in order on a busy machine."""
     servers = []
 
     def make_server(kind):
@@ -50,7 +50,7 @@ async def test_sigterm_of_daphne_says_nothing_to_its_clients(make_server):
 
 
 async def test_after_sigkill_clients_connect_again(make_server):
-    """A killed server loses its sockets and nothing else: clients connect again and go on talking."""
+    """A killed server loses its sockets and nothing else: clients reconnect and go on talking."""
     server = make_server("uvicorn")
     assert await stop_with_clients(server, "killed", server.kill) == [1006] * 10
     await asyncio.to_thread(server.start, PATIENCE)
@@ -62,12 +62,12 @@ async def test_after_sigkill_clients_connect_again(make_server):
     ("changes", "crosses"), [({}, True), ({"": IN_MEMORY}, False)], ids=["redis", "in memory"]
 )
 async def test_two_processes_hear_each_other_only_through_a_broker(site, tmp_path, changes, crosses):
-    """With the Redis layer a message crosses processes; with the in-memory layer it does not, in silence."""
+    """With the Redis layer a message crosses processes; with the in-memory layer it silently doesn't."""
     step = copy_step(tmp_path, {"config/production.py": changes})
     with Site(step, site.env["REDIS_URL"], PRODUCTION) as other:
         servers = [other.server("uvicorn"), other.server("uvicorn")]
         async with join(servers[0], "both") as alice, join(servers[1], "both", "bob") as bob:
-            # What each hears next is what it says itself: nothing of the other came before.
+            # Each one's next message is its own: nothing of the other's came before it.
             for speaker, listener, words in ((alice, bob, "a"), (bob, alice, "b"), (alice, bob, "last")):
                 await say(speaker, words)
                 for socket in (speaker, listener) if crosses else (speaker,):

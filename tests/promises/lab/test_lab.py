@@ -1,4 +1,4 @@
-"""The load lab measures what it says, says what it cannot measure, and the docs show what it measured."""
+"""The load lab measures what it says, names what it can't measure, and the docs show its results."""
 
 import dataclasses
 import getpass
@@ -29,23 +29,23 @@ PLAN = measure.Plan(rounds=2, seconds=0.02, clients=3, client_counts=(3,))
 
 
 def benchmarks(files, *words):
-    """Run the command where so many files may be open, and return what came of it."""
+    """Run the command with this many open files allowed, and return the result."""
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", *words],
         cwd=ROOT,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
         capture_output=True,
         text=True,
-        timeout=900,  # which only a hang reaches
+        timeout=900,  # only a hang takes this long
     )
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """A quick run with too few open files, where another program has the port of one server."""
+    """A quick run with too few open files, while another program has the port of one server."""
     output = tmp_path_factory.mktemp("results")
     place = [peer.name for peer in PEERS].index(FASTER_LAYER)
-    # Ports in a row that are all free, below those that systems hand out by themselves.
+    # Free ports in a row, below those that systems hand out by themselves.
     first = next(
         first
         for first in random.sample(range(20000, 32000), 100)
@@ -78,7 +78,7 @@ def test_a_quick_run_measures_everything_that_it_can(quick):
 
 
 def test_what_cannot_be_measured_is_said_before_the_run(quick):
-    """Too few open files and a port that is taken are a line each, before the first measurement."""
+    """Too few open files and a taken port get a line each, before the first measurement."""
     files, port, first = quick.stdout.splitlines()[:3]
     assert files == (
         f"Open files: {FILES} are allowed here, and 350 are needed (ulimit -n). "
@@ -98,7 +98,7 @@ def test_the_gap_stands_in_every_table(quick):
 
 
 def test_a_server_whose_package_is_missing_is_left_out(few_peers):
-    """Without granian one line says so, and the others are measured, also when one of them dies."""
+    """Without granian one line says so, and the others are measured, even if one of them dies."""
     said = []
     with measure.Lab(PLAN, said.append) as lab:
         assert said == [f"Left out: {GRANIAN.name} (granian is not installed)."]
@@ -111,7 +111,7 @@ def test_a_server_whose_package_is_missing_is_left_out(few_peers):
 
 
 def test_far_too_few_open_files_stop_the_run_at_once():
-    """Where not even the smallest room fits, one line says which limit to raise, and nothing is started."""
+    """If not even the smallest room fits, one line says which limit to raise, and nothing is started."""
     done = benchmarks(100)
     assert (done.returncode, done.stderr) == (1, "")
     [line] = done.stdout.splitlines()
@@ -129,7 +129,7 @@ def test_a_load_generator_that_ends_is_said():
 
 
 def test_servers_on_one_broker_do_not_hear_each_other(monkeypatch):
-    """A message to one server gives the others nothing to do, or their work would be measured with it."""
+    """A message to one server is no work for the others, or it would be measured with theirs."""
     limit = next(peer for peer in LIMITS if "{broker}" in peer.command)
     monkeypatch.setattr(measure, "PEERS", [limit, dataclasses.replace(limit, name="the same again")])
     with measure.Lab(PLAN, [].append) as lab:
@@ -153,8 +153,8 @@ def test_a_server_that_does_not_start_is_left_out(few_peers, monkeypatch):
 
 @pytest.mark.parametrize("closes", [False, True])
 async def test_what_a_server_loses_is_counted(monkeypatch, closes):
-    """A delivery that never comes is counted as lost, at once where the server closes its sockets."""
-    # Where it stays silent, a busy machine may take too long for those that come.
+    """A delivery that never comes counts as lost, at once if the server closes its sockets."""
+    # While it stays silent, a busy machine may be too slow for those that do come.
     monkeypatch.setattr(load, "PATIENCE", 3600 if closes else 0.5)
 
     async def forgetful(connection):
@@ -177,7 +177,7 @@ async def test_what_a_server_loses_is_counted(monkeypatch, closes):
 
 
 async def test_a_refused_socket_is_counted():
-    """Where nobody listens, every socket is counted as refused."""
+    """If nothing listens, every socket counts as refused."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     answer = await load.Crowd().open(f"ws://127.0.0.1:{port}/ROOM", {}, 3, 1)
@@ -194,7 +194,7 @@ def test_a_load_generator_at_its_limit_says_so():
 
 
 def test_the_docs_show_the_kept_results():
-    """The tables and plots of the docs are those of benchmarks/results.json; `--again` writes them again."""
+    """The tables and plots of the docs match benchmarks/results.json; `--again` rewrites them."""
     page = (ROOT / "docs" / "load.md").read_text()
     for name in TABLES:
         kept = (ROOT / "docs" / "load" / f"{name}.txt").read_text()

@@ -1,4 +1,4 @@
-"""What stands for a load balancer in the tests: it passes TCP connections on to servers."""
+"""The load balancer of the tests: it passes TCP connections on to servers."""
 
 import asyncio
 from collections.abc import Sequence

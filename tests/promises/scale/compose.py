@@ -44,7 +44,7 @@ def services(**shell: str) -> dict[str, dict]:
 
 
 class Stack(ExitStack):
-    """The services of the file, to be started one by one; all end with it.
+    """The services of the file. You start them one by one; all end with it.
 
     Args:
         directory: Where the volumes lie.
@@ -87,11 +87,11 @@ class Stack(ExitStack):
         return container.stop()
 
     def start(self, name: str) -> "Container":
-        """Start a service, wait until its own health check is content, and return it."""
+        """Start a service, wait until its own health check passes, and return it."""
         container = self.container(name)
         container.spawn()
         if name.startswith("worker"):
-            # Its check takes seconds when nobody answers.
+            # Its check takes seconds if nothing answers.
             container.wait_for_output(" ready.", PATIENCE)
         wait_until(lambda: container.healthy() or not container.running, PATIENCE, f"a healthy {name}")
         assert container.running, container.output
@@ -130,7 +130,7 @@ class Container(Process):
         super().__init__(command, Path(self._local(service.get("working_dir", "/app"))), stack.image | env)
 
     def healthy(self) -> bool:
-        """Run its health check, and tell whether it is healthy."""
+        """Run its health check, and return whether it is healthy."""
         kind, *words = map(self._local, self._check)
         command = ["sh", "-c", *words] if kind == "CMD-SHELL" else words
         return subprocess.run(command, cwd=self._cwd, env=self._env, capture_output=True).returncode == 0

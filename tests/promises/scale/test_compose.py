@@ -1,4 +1,4 @@
-"""docker-compose.yml is right as far as that shows without Docker, and its commands do what they should."""
+"""docker-compose.yml is right as far as you can tell without Docker, and its commands work."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ from tutorial.testing.site import SERVERS
 GRACE = 10
 SHELL = {"SECRET_KEY": "x" * 50, "ALLOWED_HOSTS": "localhost"}
 IMAGE = r"^[\w/]+:v?\d+\.\d+[\w.-]*$"
-# Its ports are closed to the network, for everybody knows the demo users' passwords.
+# Its ports are closed to the network, because everybody knows the demo users' passwords.
 SAFE_SERVICE = {
     "properties": {
         "ports": {"items": {"pattern": r"^127\.0\.0\.1:"}},
@@ -38,7 +38,7 @@ SAFE_SERVICE = {
 }
 
 
-# What can be seen in the files.
+# The files
 
 
 def test_the_file_follows_the_compose_specification():
@@ -92,14 +92,14 @@ def test_the_profile_scale_has_several_of_each():
     assert plain == {"broker", "mail", "prepare", "web", "worker"}
     for name in ("web-scaled", "worker-scaled"):
         assert all_services[name]["deploy"]["replicas"] >= 2
-        # Whoever reaches a web server past the proxy could say anything about himself.
+        # A client that reaches a web server past the proxy could send any X-Forwarded header.
         assert "ports" not in all_services[name]
         assert all_services[name]["environment"]["DJANGO_SETTINGS_MODULE"] == "config.production"
     assert all_services["web-scaled"]["environment"]["FORWARDED_ALLOW_IPS"] == "*"
 
 
 def test_nothing_is_reachable_from_the_network_versions_are_pinned_and_no_secret_is_in_the_files():
-    """Published ports are of this machine only, images have a version, and secrets come from the shell."""
+    """Ports are published on this machine only, images have a version, and secrets come from the shell."""
     validate(services(), {"additionalProperties": SAFE_SERVICE})
     images = re.findall(r"^FROM (\S+:\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert len(images) == 1
@@ -107,7 +107,7 @@ def test_nothing_is_reachable_from_the_network_versions_are_pinned_and_no_secret
 
 
 def test_our_images_run_as_nobody_special_and_hold_only_what_is_named():
-    """Our containers do not run as root, and the build sees no file that .dockerignore does not name."""
+    """Our containers don't run as root, and the build sees only the files that .dockerignore allows."""
     stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
     for stage in stages:
         assert re.findall(r"^USER (\w+)", stage, re.MULTILINE)[-1] == "learner"
@@ -126,7 +126,7 @@ def test_our_images_run_as_nobody_special_and_hold_only_what_is_named():
 
 
 def test_the_scaled_web_server_is_the_one_that_the_tests_know():
-    """It serves with the production server's options, and a limit to how long a stop may take."""
+    """It serves with the production server's options, and a limit on how long a stop may take."""
     known = [word.format(port=8000) for word in SERVERS["uvicorn"]]
     known[known.index("127.0.0.1")] = "0.0.0.0"  # noqa: S104
     command = services()["web-scaled"]["command"]
@@ -135,11 +135,11 @@ def test_the_scaled_web_server_is_the_one_that_the_tests_know():
     assert [*command[1:position], *command[position + 2 :]] == known
     for name in ("broker", "prepare", "web", "worker", "web-scaled", "worker-scaled"):
         assert services()[name]["stop_grace_period"] == f"{GRACE}s"
-    # So long does a mail server that stalls hold a worker up.
+    # A stalling mail server holds up a worker for this long.
     assert float(services()["worker-scaled"]["environment"]["EMAIL_TIMEOUT"]) < GRACE
 
 
-# What its commands do.
+# Its commands
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def enter(http, **options):
 async def test_compose_up_brings_the_finished_app(tmp_path, mailbox):
     """The page answers, a message passes, a mail goes out; a stop ends all in order and loses no task.
 
-    What is left in the queue a worker of the profile `scale` does as well.
+    A worker of the profile `scale` can run the rest of the queue as well.
     """
     with Stack(tmp_path, mailbox.port) as stack:
         broker, web, worker = stack.start_broker(), stack.start("web"), stack.start("worker")
@@ -174,7 +174,7 @@ async def test_compose_up_brings_the_finished_app(tmp_path, mailbox):
             publisher.wait_until_idle()
             mailbox.reset()
 
-            # Two mails in hand at a mail server that stalls, and two in the queue.
+            # Two mails in work at a mail server that stalls, and two in the queue.
             mailbox.stall.clear()
             publisher.notify_many(4)
             mailbox.wait_for_arrivals(2)
@@ -185,7 +185,7 @@ async def test_compose_up_brings_the_finished_app(tmp_path, mailbox):
                 codes = [
                     await asyncio.to_thread(container.stop, GRACE) for container in (worker, web, broker)
                 ]
-            # The mail server is still silent. Nothing was killed: each ended by itself, as long as it had.
+            # The mail server is still silent. Nothing was killed: each ended by itself, in the time it had.
             assert codes[0] == 0
             assert -signal.SIGKILL not in codes
 
@@ -197,7 +197,7 @@ async def test_compose_up_brings_the_finished_app(tmp_path, mailbox):
 
 
 def test_another_step_runs_by_its_name(tmp_path, mailbox):
-    """With STEP=step03_routing that step's page answers, and the worker, which it has not, ends in order."""
+    """With STEP=step03_routing that step's page answers; it has no worker, so that one ends in order."""
     with Stack(tmp_path, mailbox.port, STEP="step03_routing") as stack:
         stack.start_broker()
         web = stack.start("web")
@@ -224,7 +224,7 @@ def webs(tmp_path_factory, session_mailbox):
 
 
 def test_the_scaled_web_server_believes_the_proxy_about_tls(webs):
-    """A visitor who came to the proxy by HTTPS gets the page, any other is sent to HTTPS."""
+    """A visitor who came to the proxy by HTTPS gets the page; any other is redirected to HTTPS."""
     with httpx.Client(trust_env=False, timeout=PATIENCE, headers={"Host": "localhost"}) as http:
         plain = http.get(webs[0].url)
         assert (plain.status_code, plain.headers["Location"]) == (301, "https://localhost/")
@@ -233,7 +233,7 @@ def test_the_scaled_web_server_believes_the_proxy_about_tls(webs):
 
 @pytest.fixture
 def proxy(webs, tmp_path):
-    """A real Caddy with the file of the profile `scale`, where Docker's names have become addresses."""
+    """A real Caddy with the file of the profile `scale`, with addresses in place of Docker's names."""
     caddy = shutil.which("caddy")
     if caddy is None:
         pytest.skip("Caddy is not installed")
@@ -262,9 +262,9 @@ def proxy(webs, tmp_path):
 
 
 async def test_the_proxy_speaks_tls_to_several_web_servers(webs, proxy):
-    """Over https: and wss: people in both web servers hear each other; when one dies the other goes on.
+    """Over https: and wss: people on both web servers hear each other; when one dies the other goes on.
 
-    One that is asked to stop says so: its sockets close with 1012, service restart.
+    A server that is stopped closes its sockets with 1012, service restart.
     """
     trust = proxy.trust
     with visitor(proxy.url, verify=trust) as alice, visitor(proxy.url, "bob", verify=trust) as bob:

