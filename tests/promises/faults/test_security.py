@@ -303,7 +303,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("status", ERRORS)
 def test_an_error_page_leaks_nothing(live, status):
-    """404, 400, 403 and 500 say that something went wrong, and nothing of the code, the settings or the machine."""
+    """404, 400, 403 and 500 say that it went wrong, and nothing of the code, the settings or the machine."""
     method, path, headers = ERRORS[status]
     with client(live) as http:
         answer = http.request(method, path, headers=HTTPS | headers)
