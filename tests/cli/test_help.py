@@ -43,7 +43,7 @@ def test_help_fits_into_80_columns(tutorial, monkeypatch):
             panels.setdefault(before.rpartition("─ ")[2].partition(" ")[0], []).append(words[-1])
     assert set(panels) == {"Learn", "Run", "Maintain", "Commands"}
     assert {"start", "watch", "check", "hint"} <= set(panels["Learn"])
-    assert set(panels["Run"]) == {"run", "test", "broker", "doctor"}
+    assert set(panels["Run"]) == {"run", "preview", "test", "broker", "doctor"}
     assert panels["Maintain"] == ["dev"]
 
 

@@ -11,7 +11,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.cli.conftest import needs_git
+from tests.cli.conftest import needs_git, replace
+from tutorial.cli.run import find_project
 from tutorial.course.steps import ROOT, find_step
 from tutorial.services.broker import answers
 from tutorial.services.ports import free_port
@@ -29,9 +30,9 @@ def run(tmp_path):
     """Start the command with a database of its own, and end whatever is left of it."""
     started = []
 
-    def run(*arguments, **env):
+    def run(*arguments, cwd=ROOT, **env):
         environment = alone(env) | {"DATABASE_PATH": str(tmp_path / "db.sqlite3")}
-        process = Process([sys.executable, "-m", "tutorial", *arguments], ROOT, environment)
+        process = Process([sys.executable, "-m", "tutorial", *arguments], cwd, environment)
         started.append(process)
         process.spawn()
         return process
@@ -41,11 +42,11 @@ def run(tmp_path):
         process.close()
 
 
-def refusal(*arguments, **env):
+def refusal(*arguments, code=1, **env):
     """Run a command that fails at once and return the one line that it says."""
     command = [sys.executable, "-m", "tutorial", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=alone(env), capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
+    assert done.returncode == code
     [line] = done.stderr.splitlines()
     return line
 
@@ -71,6 +72,60 @@ def test_the_finished_app_starts_and_stops(run):
     assert "Broker: embedded" in process.output
     assert "The channel layer works" in httpx.get(f"http://localhost:{port}/").text
     assert len(end(process, signal.SIGINT)) >= 3
+
+
+@pytest.mark.long
+def test_your_own_project_runs_as_you_saved_it(run, project):
+    """Inside a project no name is needed. A saved task is the one that runs, and broken code ends nothing."""
+    mine = project(5)
+    process = run("run", "--port", str(free_port()), cwd=mine / "chat")
+    process.wait_for_output("Ctrl-C stops everything.", timeout=60)
+    process.wait_for_output(" ready.", timeout=60)
+    assert f"{mine.name} is ready:" in process.output
+    assert "log in as alice with alice-demo-pass" in process.output
+    env = os.environ | {"REDIS_URL": re.search(r"Broker: embedded at (\S+)", process.output)[1]}
+
+    def call_the_task():
+        call = "from blog.tasks import probe; probe.delay()"
+        subprocess.run([sys.executable, "manage.py", "shell", "-c", call], cwd=mine, env=env, check=True)
+
+    tasks = mine / "blog/tasks.py"
+    task = '\n\n@shared_task\ndef probe():\n    print("the first version")\n'
+    tasks.write_text(tasks.read_text() + task)
+    wait_until(lambda: process.output.count(" ready.") == 2, 60, "the worker with the task")
+    call_the_task()
+    process.wait_for_output("] the first version")
+    replace(mine, "blog/tasks.py", 'print("the first', 'print(("the first')
+    process.wait_for_output("SyntaxError", timeout=60)
+    replace(mine, "blog/tasks.py", 'print(("the first version")', 'print("the second version, now right")')
+    wait_until(lambda: process.output.count(" ready.") == 3, 60, "the worker with the change")
+    call_the_task()
+    process.wait_for_output("] the second version")
+    assert process.output.count("] the first version") == 1
+    end(process, signal.SIGINT)
+
+
+def test_what_is_run(project, tmp_path, monkeypatch):
+    """A step by its name, a project by its directory; without a name where you are, else the finished app."""
+    mine = project(4)
+    monkeypatch.chdir(mine / "chat")
+    assert find_project(None) == mine
+    assert find_project("3") == ROOT / "step03_routing"
+    monkeypatch.chdir(tmp_path)
+    assert find_project(None) == ROOT / "step05_celery"
+    assert find_project("./4") == mine
+
+
+def test_what_cannot_be_run_is_one_line(project, tmp_path):
+    """A directory without a project, a name of nothing, and code that is broken: where, and what to do."""
+    (tmp_path / "empty").mkdir()
+    assert "tutorial start" in refusal("run", str(tmp_path / "empty"), code=2)
+    assert "There is no step 'nothing'" in refusal("run", "nothing", code=2)
+    mine = project(4)
+    (mine / "config/settings.py").write_text("DEBUG = (\n")
+    assert refusal("run", str(mine), "--port", str(free_port())) == (
+        "Preparing 4 failed: config/settings.py, line 1: SyntaxError: '(' was never closed"
+    )
 
 
 @pytest.mark.long
@@ -123,6 +178,35 @@ def test_the_broker_alone(run):
     assert "answers at" in refusal("broker", TUTORIAL_BROKER_PORT=port)
     end(process, signal.SIGINT)
     assert not answers(f"redis://127.0.0.1:{port}")
+
+
+def test_the_broker_listens_where_redis_url_says(run):
+    """With a REDIS_URL on this machine, `tutorial broker` takes its port."""
+    port = free_port()
+    process = run("broker", REDIS_URL=f"redis://localhost:{port}/1")
+    process.wait_for_output("REDIS_URL")
+    said = "The broker answers at redis://127.0.0.1:{}. It is the one that REDIS_URL names."
+    assert said.format(port) in process.output
+    assert answers(f"redis://localhost:{port}/1")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis://example.com:6380", "names example.com, and this broker listens on 127.0.0.1 only"),
+        ("redis://:secret@127.0.0.1:6380", "has a password, and this broker has none"),
+        ("rediss://127.0.0.1:6380", "begins with rediss:, not redis:"),
+        ("redis://127.0.0.1:none", "is no address"),
+    ],
+)
+def test_the_broker_says_why_it_is_not_where_redis_url_says(run, url, why):
+    """A REDIS_URL that cannot lead to this broker is named, with the reason and the way out."""
+    port = free_port()
+    process = run("broker", REDIS_URL=url, TUTORIAL_BROKER_PORT=str(port))
+    process.wait_for_output("Ctrl-C stops it.")
+    assert f"answers at redis://127.0.0.1:{port}. REDIS_URL {why}" in process.output
+    assert "to use this broker, unset REDIS_URL." in process.output
+    assert "secret" not in process.output
 
 
 @pytest.mark.parametrize("name", ["3", "03", "step03", "routing", "step03_routing", "step03_routing/"])

@@ -17,7 +17,7 @@ maintain = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 PANELS: dict[str, list[Callable[..., None]]] = {
     "Learn": [learn.start, learn.watch, learn.check, learn.hint, learn.compare, learn.solve, learn.exercise],
-    "Run": [run.run, run.broker, run.doctor],
+    "Run": [run.run, run.preview, run.broker, run.doctor],
 }
 for panel, commands in PANELS.items():
     for command in commands:

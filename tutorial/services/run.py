@@ -1,6 +1,7 @@
-"""Run a step with everything it needs until Ctrl-C: broker, database, server and worker."""
+"""Run a step or a learner's project with all it needs until Ctrl-C: broker, database, server, worker."""
 
 import os
+import re
 import shlex
 import signal
 import socket
@@ -10,12 +11,13 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import honcho.manager
 from honcho.manager import Manager
 
 from tutorial.course.steps import ROOT
-from tutorial.services.broker import DEFAULT_PORT, DEFAULT_URL, Broker, NoBroker, answers, reachable_broker
+from tutorial.services.broker import DEFAULT_PORT, Broker, NoBroker, answers, reachable_broker
 from tutorial.services.demo_data import DEMO_USERS
 from tutorial.services.ports import free_port, port_problem
 from tutorial.services.processes import guard_children
@@ -102,13 +104,28 @@ class Preparation:
         """
         if self.process.wait():
             self.errors.seek(0)
-            lines = self.errors.read().strip().splitlines() or ["no output"]
-            raise CannotRun(f"Preparing {self.step.name} failed: {lines[-1]}")
+            reason = in_a_line(self.errors.read(), self.step)
+            raise CannotRun(f"Preparing {self.step.name} failed: {reason}")
+
+
+def in_a_line(traceback: str, project: Path) -> str:
+    """Return the last line of a traceback, after the last place in a project that it goes through.
+
+    Args:
+        traceback: As Python prints it.
+        project: The project's directory.
+    """
+    line = (traceback.strip().splitlines() or ["no output"])[-1]
+    for file, number in reversed(re.findall(r'File "(.+)", line (\d+)', traceback)):
+        if Path(file).is_relative_to(project):
+            return f"{Path(file).relative_to(project)}, line {number}: {line}"
+    return line
 
 
 def has_login(step: Path) -> bool:
-    """Tell whether a step has a login page."""
-    return (step / "templates/registration/login.html").exists()
+    """Tell whether a project has a login page, in its own templates or in those of an app."""
+    page = "templates/registration/login.html"
+    return any((directory / page).exists() for directory in (step, *step.glob("*/")))
 
 
 def announce_when_ready(
@@ -145,7 +162,9 @@ def announce_when_ready(
 
 
 def run_step(step: Path, host: str, port: int) -> int:
-    """Run a step until Ctrl-C; return the exit code.
+    """Run a step or a learner's project until Ctrl-C; return the exit code.
+
+    The server and the worker restart when code is saved, so that what runs is what was written.
 
     Args:
         step: Its directory.
@@ -182,8 +201,9 @@ def run_step(step: Path, host: str, port: int) -> int:
         manager = Manager()
         manager.add_process("server", f"exec {python} manage.py runserver {address}", env=env, cwd=str(step))
         if (step / "config/celery.py").exists():
-            worker = "-m celery --quiet -A config worker --loglevel INFO --concurrency 2"
-            manager.add_process("worker", f"exec {python} -W ignore {worker}", env=env, cwd=str(step))
+            worker = "-W ignore -m celery --quiet -A config worker --loglevel INFO --concurrency 2"
+            on_save = f"exec {python} -m tutorial.services.on_save {python} {worker}"
+            manager.add_process("worker", on_save, env=env, cwd=str(step))
         shown = url.rpartition("@")[2] if "@" in url else url
         announcement = (step, host, port, shown, preparation, failures)
         threading.Thread(target=announce_when_ready, args=announcement, daemon=True).start()
@@ -200,19 +220,48 @@ def run_step(step: Path, host: str, port: int) -> int:
             broker.stop()
 
 
+def own_broker_port() -> tuple[int, str]:
+    """Return the port for a broker started by hand: that of a `REDIS_URL` that leads there, else the usual.
+
+    Returns:
+        The port, and what to say about `REDIS_URL` if it is set.
+    """
+    url = os.environ.get("REDIS_URL", "")
+    if not url:
+        return DEFAULT_PORT, ""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 6379
+    except ValueError as error:
+        why = f"is no address ({error})"
+    else:
+        if parts.scheme != "redis":
+            why = f"begins with {parts.scheme}:, not redis:"
+        elif parts.hostname not in ("127.0.0.1", "localhost"):
+            why = f"names {parts.hostname}, and this broker listens on 127.0.0.1 only"
+        elif parts.password:
+            why = "has a password, and this broker has none"
+        else:
+            return port, "It is the one that REDIS_URL names. "
+    return DEFAULT_PORT, f"REDIS_URL {why}: to use this broker, unset REDIS_URL. "
+
+
 def run_broker() -> None:
-    """Run only the embedded broker, on 127.0.0.1 at the usual port, until Ctrl-C.
+    """Run only the embedded broker, on 127.0.0.1 at the port that `own_broker_port` says, until Ctrl-C.
 
     Raises:
         CannotRun: The port is taken.
         NoBroker: It cannot be embedded.
     """
-    if answers(DEFAULT_URL):
-        raise CannotRun(f"A broker answers at {DEFAULT_URL} already.")
-    if problem := port_problem("127.0.0.1", DEFAULT_PORT):
-        raise CannotRun(f"Cannot listen on 127.0.0.1 port {DEFAULT_PORT}: {problem}.")
+    port, about_url = own_broker_port()
+    if answers(f"redis://127.0.0.1:{port}"):
+        raise CannotRun(f"A broker answers at redis://127.0.0.1:{port} already. {about_url}".strip())
+    if problem := port_problem("127.0.0.1", port):
+        way_out = f"To choose another: REDIS_URL=redis://127.0.0.1:{port + 1} tutorial broker"
+        raise CannotRun(f"Cannot listen on 127.0.0.1 port {port}: {problem}. {way_out}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Broker(DEFAULT_PORT, BROKER_DATA) as broker:
-        print(f"The broker answers at {broker.url}. Ctrl-C stops it.", flush=True)
+    data = BROKER_DATA and (BROKER_DATA if port == DEFAULT_PORT else BROKER_DATA / str(port))
+    with Broker(port, data) as broker:
+        print(f"The broker answers at {broker.url}. {about_url}Ctrl-C stops it.", flush=True)
         broker.wait()
         raise NoBroker(f"The broker ended by itself. {' '.join(broker.output.splitlines()[-3:])}")

@@ -1,0 +1,48 @@
+"""Run a command in the current directory, and again whenever Python code in it is saved.
+
+`python -m tutorial.services.on_save WORDS`: the words of the command. Ctrl-C and SIGTERM end both.
+"""
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+import watchfiles
+
+
+class Code(watchfiles.PythonFilter):
+    """Lets pass Python files, and new directories: of what is in them at once, nothing is heard."""
+
+    def __call__(self, change: watchfiles.Change, path: str) -> bool:
+        """Tell whether a change asks for a restart."""
+        new = change == watchfiles.Change.added and Path(path).is_dir()
+        return (new and watchfiles.DefaultFilter.__call__(self, change, path)) or super().__call__(
+            change, path
+        )
+
+
+def run_on_save(command: list[str]) -> None:
+    """Run a command until Ctrl-C or SIGTERM. If it ends by itself, it runs again after the next save.
+
+    Args:
+        command: Its words.
+    """
+
+    def say(changes: set[tuple[watchfiles.Change, str]]) -> None:
+        names = sorted(Path(path).name for _, path in changes)
+        print(f"Saved: {', '.join(names[:3])}{' …' * (len(names) > 3)}. Restarting.", flush=True)
+
+    # It would tell of each signal and of each process that had ended.
+    logging.getLogger("watchfiles").setLevel(logging.CRITICAL)
+    watchfiles.run_process(
+        Path.cwd(),
+        target=shlex.join(command),
+        target_type="command",
+        callback=say,
+        watch_filter=Code(),
+    )
+
+
+if __name__ == "__main__":
+    run_on_save(sys.argv[1:])
