@@ -64,6 +64,11 @@ def run(project):
     return [sys.executable, "-m", "tutorial", "run", "5", "--port", str(free_port())]
 
 
+def preview(project):
+    """Return the command that previews a project's consumer."""
+    return [sys.executable, "-m", "tutorial", "preview", str(project), "--port", str(free_port())]
+
+
 def run_with_our_broker(project):
     """Return the same with the broker of this test run."""
     return ["env", f"REDIS_URL={os.environ['REDIS_URL']}", *run(project)]
@@ -126,6 +131,7 @@ CASES = {
     "tutorial check": ("1", check, ("valkey", "pytest", "runserver")),
     "tutorial run": ("5", run, ("valkey", "runserver", "celery")),
     "tutorial run with a broker that is there": ("5", run_with_our_broker, ("runserver", "celery")),
+    "tutorial preview": ("2", preview, ("valkey", "services.preview")),
     "a notebook": ("5", notebook, ("valkey", "ipykernel", "daphne", "celery")),
 }
 

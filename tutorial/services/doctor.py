@@ -168,7 +168,8 @@ def described(url: str) -> str:
 def web_port() -> str:
     """Look whether the server's port is free."""
     if problem := port_problem("127.0.0.1", PORT):
-        raise Failed(f"not free: {problem}", f"{STOP_IT} choose a port: make run PORT={PORT + 1}")
+        cure = f"{STOP_IT} choose a port: make run PORT={PORT + 1}"
+        raise Failed(f"not free: {problem}", cure, ok=True)
     return "free"
 
 
@@ -177,9 +178,9 @@ def broker_port() -> str:
     if answers(DEFAULT_URL):
         return "a broker answers there, and will be used"
     if problem := port_problem("127.0.0.1", DEFAULT_PORT):
-        raise Failed(
-            f"not free: {problem}, and it is no broker", f"{STOP_IT} set REDIS_URL to a broker elsewhere."
-        )
+        # `tutorial run` takes a free port by itself; `tutorial broker` and the steps do as REDIS_URL says.
+        elsewhere = f"before `tutorial broker`: export REDIS_URL=redis://127.0.0.1:{DEFAULT_PORT + 1}"
+        raise Failed(f"not free: {problem}, and it is no broker", f"{STOP_IT} {elsewhere}", ok=True)
     return "free"
 
 
@@ -341,6 +342,7 @@ def examine_all(as_json: bool) -> bool:
     else:
         console = Console(highlight=False)
         console.print(table(lines))
-        say = f"{failures} of {len(lines)} fail." if failures else "This machine is ready."
+        ready = "This machine is ready. To begin: tutorial start 1, then tutorial watch."
+        say = f"{failures} of {len(lines)} fail." if failures else ready
         console.print(f"{say} ({seconds} s)")
     return not failures
