@@ -20,6 +20,7 @@ JOIN = "        await self.channel_layer.group_add(self.room_group, self.channel
 LEAVE = "await self.channel_layer.group_discard(self.room_group, self.channel_name)"
 SEND = "await self.channel_layer.group_send("
 LAST_ROUTE = '    re_path(r"", consumers.UnknownPathConsumer.as_asgi()),\n'
+INCLUDE_CHAT = '    path("chat/", include("chat.urls")),\n'
 SCHEME = 'location.protocol === "https:" ? "wss:" : "ws:"'
 SUBMIT = 'composer.addEventListener("submit", (event) => {\n'
 PRESS = 'input.addEventListener("keydown", (e) => e.keyCode === 229 && composer.requestSubmit());\n'
@@ -78,6 +79,7 @@ TABLE = {
             *(HOSTS, ""),
         ),
         "no CHANNEL_LAYERS": ("layer_is_redis", "CHANNEL_LAYERS = {", "LAYERS = {"),
+        "an app twice": ("", '    "channels",\n', '    "channels",\n    "channels",\n'),
         "hosts is no list": ("layer_is_redis", HOSTS, '"hosts": REDIS_URL'),
         "the broker's address is written out": (
             *("layer_returns", 'os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")'),
@@ -91,9 +93,9 @@ TABLE = {
     },
     (2, CONSUMERS): {
         "no accept": ("reaches_everyone", "await self.accept()", "pass"),
-        "accept without await": ("reaches_everyone", "await self.accept()", "self.accept()"),
+        "accept without await": ("", "await self.accept()", "self.accept()"),
         "no group_add": ("reaches_everyone", JOIN, ""),
-        "group_send without await": ("reaches_everyone", SEND, SEND.removeprefix("await ")),
+        "group_send without await": ("", SEND, SEND.removeprefix("await ")),
         "type names no method": ("reaches_everyone", '"type": "chat_message"', '"type": "chat.msg"'),
         "sent only to oneself": ("reaches_everyone", f"{SEND}\n            self.room_group,", SEND_TO_ONE),
         "one group for all rooms": ("another_room", DIGEST, '"all"'),
@@ -108,6 +110,13 @@ TABLE = {
         "binary frames are forgotten": ("binary_frame", "text_data=None, bytes_data=None", "text_data"),
         "async_to_sync in async code": ("reaches_everyone", SEND, SYNC_SEND, "import hashlib\n", IMPORT_SYNC),
         "receive is not async": ("", "async def receive(", "def receive("),
+        "recieve": ("", "async def receive(", "async def recieve("),
+        "disconect": ("", "async def disconnect(", "async def disconect("),
+        "chat_mesage": ("", "async def chat_message(", "async def chat_mesage("),
+        "a method outside its class": ("", "    async def chat_message(", "async def chat_message("),
+        "a line too far to the right": ("", "        await self.accept()", "         await self.accept()"),
+        "a name that nothing imports": ("", "import hashlib\n", ""),
+        "a name from another place": ("", "MAX_MESSAGE = 4096  # bytes of UTF-8\n", ""),
     },
     (3, ROUTING): {
         "no .as_asgi()": ("who_speaks", "consumers.ChatConsumer.as_asgi()", "consumers.ChatConsumer"),
@@ -115,10 +124,18 @@ TABLE = {
         "rooms are only letters": ("has_an_address", "(?P<room_name>.+)", r"(?P<room_name>\w+)"),
         "no slash at the end": ("unknown_path", ".+)/$", ".+)$"),
         "no last route": ("unknown_path", LAST_ROUTE, ""),
+        "a route behind the last": (
+            *("", "websocket_urlpatterns = [\n", f"websocket_urlpatterns = [\n{LAST_ROUTE}"),
+        ),
+        "a class that is not there": ("", "consumers.ChatConsumer.", "consumers.ChatConsumr."),
         "another keyword": ("who_speaks", "?P<room_name>", "?P<room>"),
     },
     (3, ASGI): {
         "routing before the apps are loaded": (
+            *("", IMPORT_ROUTING, ""),
+            *("from django.core.asgi", f"{IMPORT_ROUTING}from django.core.asgi"),
+        ),
+        "routing before Django": (
             *("", IMPORT_ROUTING, ""),
             *("from django.core.asgi", f"{IMPORT_ROUTING}from django.core.asgi"),
         ),
@@ -144,7 +161,11 @@ TABLE = {
         "a socket without a login": ("without_a_login", 'not self.scope["user"].is_authenticated', "False"),
     },
     (4, "chat/urls.py"): {"no namespace in chat": ("cannot_be_a_room", 'app_name = "chat"\n', "")},
-    (4, "chat/views.py"): {"no login_required": ("needs_a_login", "@login_required\ndef room(", "def room(")},
+    (4, "config/urls.py"): {"chat is not included": ("two_people", INCLUDE_CHAT, "")},
+    (4, "chat/views.py"): {
+        "no login_required": ("needs_a_login", "@login_required\ndef room(", "def room("),
+        "a template that is not there": ("two_people", '"chat/room.html"', '"chat/rom.html"'),
+    },
     (4, "templates/base.html"): {"no CSRF token": ("logout_button", "{% csrf_token %}", "")},
     (5, VIEWS): {
         "delay in a transaction": ("committed", "delay_on_commit(", "delay("),
@@ -192,3 +213,65 @@ MISTAKES = {
 }
 # It matters only with a line in another file.
 MISTAKES["routing before the apps are loaded"].changes[CONSUMERS] = USE_A_MODEL
+
+# For a mistake the line it is in, as its text or as a number, and the first line of a check behind the place;
+# then a part of the hint.
+SAYS = {
+    "an app twice": ('"channels",', '"channels" is in INSTALLED_APPS twice', "Take one"),
+    "accept without await": ("self.accept()", "self.accept() is never awaited", "await self.accept(…)"),
+    "group_send without await": (
+        SEND.removeprefix("await "),
+        "self.channel_layer.group_send() is never awaited",
+        "await self.channel_layer.group_send(…)",
+    ),
+    "recieve": ("async def recieve(", "ChatConsumer has recieve; did you mean receive?", "Rename it"),
+    "disconect": (
+        "async def disconect(",
+        "ChatConsumer has disconect; did you mean disconnect?",
+        "Rename it",
+    ),
+    "chat_mesage": (
+        "async def chat_mesage(",
+        "ChatConsumer has chat_mesage; did you mean chat_message?",
+        "Rename it",
+    ),
+    "a method outside its class": (
+        "async def chat_message(",
+        "chat_message is outside its class",
+        "like the other methods",
+    ),
+    "a line too far to the right": (
+        "         await self.accept()",
+        "IndentationError: unexpected indent",
+        "the spaces at the beginning",
+    ),
+    "receive is not async": (
+        "await ",
+        "SyntaxError: 'await' outside async function",
+        "`async def` for the function",
+    ),
+    "a name that nothing imports": ("hashlib.", "The name hashlib is not defined", "Add: import hashlib"),
+    "a name from another place": (
+        "> MAX_MESSAGE",
+        "The name MAX_MESSAGE is not defined",
+        "The lesson defines it in chat/consumers.py.",
+    ),
+    "a route behind the last": (
+        "ChatConsumer.as_asgi()",
+        "This route is never reached",
+        "Put that one last.",
+    ),
+    "a class that is not there": (
+        "ChatConsumr",
+        "AttributeError: module 'chat.consumers' has no attribute 'ChatConsumr'",
+        "Compare this name",
+    ),
+    "routing before Django": (
+        IMPORT_ROUTING.strip(),
+        "chat.routing is imported before get_asgi_application() is called",
+        "Move this line below that call.",
+    ),
+    "chat is not included": ("", "What alice sends", 'must include("chat.urls")'),
+    "a template that is not there": ("chat/rom.html", "What alice sends", "has chat/rom.html"),
+    "the Celery app is not imported": ("", "The task enters the queue", "must import the Celery app"),
+}

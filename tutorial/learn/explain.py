@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
-from tutorial.course.assignment import Assignment, Requirement
+from tutorial.course.assignment import Assignment, Requirement, earlier_step
 from tutorial.course.files import project_files
 from tutorial.learn.sandbox.supervise import Ended
+from tutorial.learn.source import Written, early_import, name_hint
 
 HINTS = Path(__file__).parent / "hints"
+# The requirement about config/asgi.py whose line can be read from the file.
+LATE_IMPORT = "test_the_routes_are_imported_after_the_apps_are_loaded"
 LONGEST = 300  # characters of a value in a sentence
 Event = dict[str, Any]  # a line of JSON from `tutorial.learn.sandbox`
 
@@ -76,10 +79,59 @@ def graded_hints(assignment: Assignment, name: str) -> list[str]:
     return next(filter(None, steps), [])
 
 
-def symptom(*texts: str) -> dict[str, str] | None:
-    """Return the first known symptom that one of some texts shows: its `file`, `hint` and `number`."""
-    known: list[dict[str, str]] = read_hints("symptoms")["symptom"]
-    return next((one for one in known if any(re.search(one["text"], text) for text in texts if text)), None)
+@dataclass(frozen=True)
+class Symptom:
+    """A text that names its mistake.
+
+    Attributes:
+        text: What was found in an error or in a log.
+        files: Where the mistake may be, the likeliest file first.
+        hint: What to do, with the entry of docs/symptoms.md that tells more.
+    """
+
+    text: str
+    files: list[str]
+    hint: str
+
+
+def symptom(*texts: str) -> Symptom | None:
+    """Return the first known symptom that one of some texts shows."""
+    for known in read_hints("symptoms")["symptom"]:
+        for text in texts:
+            if found := re.search(known["text"], text or ""):
+                hint = known["hint"].format(**found.groupdict())
+                line = next(line for line in text.splitlines() if found[0].partition("\n")[0] in line)
+                return Symptom(short(line), known["files"], f"{hint} (docs/symptoms.md#{known['number']})")
+    return None
+
+
+def lesson_order(assignment: Assignment) -> list[str]:
+    """Return the solution's files in the order in which a lesson shows them, or an exercise names them."""
+    text = assignment.readme.read_text(encoding="utf-8")
+    shown = [] if assignment.exercise else re.findall(r"^```(?!diff)\w+ (\S+)$", text, re.MULTILINE)
+
+    def place(name: str) -> tuple[bool, int]:
+        return name.endswith((".css", ".svg")), text.find(name) if name in text else len(text)
+
+    named = sorted(assignment.solution, key=place)
+    return [*dict.fromkeys(name for name in [*shown, *named] if name in assignment.solution)]
+
+
+def untouched(project: Path, assignment: Assignment) -> tuple[list[str], bool]:
+    """Return the files that are still as they were at the start, in lesson order, and whether all are."""
+    base = assignment.step if assignment.exercise else earlier_step(assignment.step)
+    if not base:
+        return [], False
+    pending, touched = [], False
+    for name in lesson_order(assignment):
+        start, mine = assignment.given.get(name, base / name), project / name
+        if start.is_file() and not differs(start, assignment.solution[name]):
+            continue
+        if differs(mine, start.read_bytes()) if start.is_file() else mine.is_file():
+            touched = True
+        else:
+            pending.append(name)
+    return pending, not touched
 
 
 def differs(mine: Path, finished: bytes) -> bool:
@@ -111,7 +163,11 @@ def choose_place(candidates: list[tuple[str, int]], project: Path, assignment: A
         if file not in solution or differs(project / file, solution[file]):
             return file, line
     named = {file for file, _ in candidates}
-    others = [name for name in solution if name not in named and differs(project / name, solution[name])]
+    others = [
+        name
+        for name in lesson_order(assignment)
+        if name not in named and differs(project / name, solution[name])
+    ]
     others += [name for name in project_files(project) if name not in solution and name.endswith(".py")]
     others = [name for name in others if not name.startswith("tests/")]
     kinds = {Path(file).suffix for file in named}
@@ -131,46 +187,63 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     """
     expected, seen = expected_and_seen(event)
     known = hints(required.module, required.name)
-    sign = symptom(event["message"], event["server"])
+    sign = symptom(event["server"], event["message"])
     frames = [tuple(frame) for frame in (*reversed(event["frames"]), *reversed(event["server_frames"]))]
-    candidates = [(sign["file"], 0)] if sign else []
+    candidates = [(file, 0) for file in sign.files] if sign else []
     candidates += [*frames, *((file, 0) for file in known["files"])]
-    file, line = choose_place(candidates, project, assignment)
+    pending, nothing_done = untouched(project, assignment)
+    file, line = (pending[0], 0) if nothing_done else choose_place(candidates, project, assignment)
     line = line or next((number for name, number in frames if name == file), 0)
     if sign:
-        hint = f"{sign['hint']} (docs/symptoms.md#{sign['number']})"
+        hint = sign.hint
+        seen = sign.text if sign.text in short(event["server"]) else seen
+    elif undefined := re.search(r"name '(\w+)' is not defined", f"{event['message']}\n{event['server']}"):
+        hint = name_hint(undefined[1], file, assignment.solution)
+    elif file in pending:
+        state = "is still as it was at the start" if (project / file).exists() else "is not there yet"
+        hint = f"{file} {state}. {assignment.readme.parent.name}/README.md says what to write."
     elif assignment.exercise:
         hint = "`tutorial hint` unfolds what the exercise's README has to say."
     else:
         hint = next(iter(known["hints"]), "Compare with the lesson: tutorial compare")
+    if required.name == LATE_IMPORT:
+        line, hint = late_import(project / file, assignment.solution[file]) or (line, hint)
     # pytest writes what is not ASCII as escapes.
     case = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), event["case"])
     what = f"{required.text} [{case}]" if case else required.text
-    return Problem(what, file, line, required, expected, seen, event["server"], hint, event["traceback"])
+    server = event["server"] if short(event["server"]) != seen else ""
+    return Problem(what, file, line, required, expected, seen, server, hint, event["traceback"])
+
+
+def late_import(mine: Path, finished: bytes) -> tuple[int, str] | None:
+    """Return the line of an import that comes too early, and what to do about it."""
+    found = next(early_import(Written(ast.parse(mine.read_bytes()), ast.parse(finished), "")), None)
+    return (found.line, found.hint) if found else None
 
 
 def loading_problem(found: Event, copy: Path, assignment: Assignment) -> Problem:
     """Return the problem that an exception while loading shows."""
-    text = f"{found['error']}: {short(found['message'])}" if found["message"] else found["error"]
+    message = short(found["message"].replace(f"{copy}/", ""))
+    text = f"{found['error']}: {message}" if message else found["error"]
     if found["error"] in ("SystemExit", "KeyboardInterrupt"):
         text = f"The code ends the interpreter while it is loaded ({text})"
     sign = symptom(text)
-    places = [(sign["file"], 0)] if sign else []
+    places = [(file, 0) for file in sign.files] if sign else []
     places += [tuple(found["place"])] if found["place"] else []
     places += file_in(found["message"], assignment)
     file, line = choose_place([*places, ("config/settings.py", 0)], copy, assignment)
     line = line or next((number for name, number in places if name == file), 0)
-    hint = f"{sign['hint']} (docs/symptoms.md#{sign['number']})" if sign else loading_hint(found)
+    hint = sign.hint if sign else loading_hint(found)
     return Problem(text, file, line, seen="", hint=hint, traceback=found.get("traceback", ""))
 
 
 def loading_hint(found: Event) -> str:
     """Return what to try about an exception while loading."""
-    if found["error"] in ("ImportError", "ModuleNotFoundError"):
-        return "Compare the name in the import with the name in the file it comes from."
-    if found["error"] == "NameError":
-        return "Is it spelt as where it is defined, and imported?"
-    return "`python manage.py check` in your directory shows the same, and -v here the whole traceback."
+    if found["error"] in ("ImportError", "ModuleNotFoundError") or "module '" in found["message"]:
+        return "Compare this name with the name in the file that it comes from."
+    if found["shown_by_django"]:
+        return "`python manage.py check` in your directory shows the same, and -v here the whole traceback."
+    return "-v shows the whole traceback."
 
 
 def stopped_problem(ended: Ended, file: str, copy: Path) -> Problem:
@@ -234,7 +307,8 @@ def expected_and_seen(event: Event) -> tuple[str, str]:
     if kind == "Failed" and (raised := re.search(r"DID NOT RAISE.*?'?([\w.]+)'?>?\)*$", message)):
         return f"an exception: {raised[1].rpartition('.')[2]}", "none"
     if kind == "AssertionError":
-        statement = (event["test"] or ["", 0, ""])[2].removeprefix("assert ")
+        # Without the sentence that pytest shows when it does not hold.
+        statement = re.split(r', f?"|, \($', (event["test"] or ["", 0, ""])[2].removeprefix("assert "))[0]
         return short(statement), first_line.removeprefix("assert ") or "it does not hold"
     return "no error", f"{kind}: {first_line}" if first_line else kind
 

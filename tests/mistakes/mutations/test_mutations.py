@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.mistakes.mistakes import MISTAKES, TABLE, change
+from tests.mistakes.mistakes import MISTAKES, SAYS, TABLE, change
 from tutorial.course.assignment import step_assignment
 from tutorial.course.files import copy_project
 from tutorial.learn.check import check
@@ -24,7 +24,7 @@ def verdicts(request, tmp_path_factory):
         assignment = step_assignment(str(mistake.step))
         project = copy_project(assignment.step, tmp_path_factory.mktemp("mistake"))
         change(project, mistake.changes)
-        return check(project, assignment, only=mistake.test)
+        return project, check(project, assignment, only=mistake.test)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as lanes:
         patch.setenv("TUTORIAL_PATIENCE", "2")
@@ -35,13 +35,19 @@ def verdicts(request, tmp_path_factory):
 @pytest.mark.parametrize("name", [*reversed(MISTAKES)])
 def test_a_mistake_is_caught_and_its_file_named(verdicts, name):
     """The check fails in the right place, and its first line begins with the mistake's file."""
-    verdict, mistake = verdicts[name].result(), MISTAKES[name]
+    (project, verdict), mistake = verdicts[name].result(), MISTAKES[name]
     assert verdict.problems, "not caught"
     problem = verdict.problems[0]
     first_line = problem_text(problem, verbose=False).renderables[0].plain
     assert first_line.startswith(next(iter(mistake.changes))), first_line
     assert bool(problem.requirement) == bool(mistake.test)
     assert not problem.requirement or mistake.test in problem.requirement.name
+    if name in SAYS:
+        text, says, hint = SAYS[name]
+        assert f": {says}" in first_line
+        assert hint in problem.hint
+        lines = (project / problem.file).read_text().splitlines()
+        assert text in lines[problem.line - 1] if text else not problem.line
 
 
 def test_there_are_many_mistakes_and_no_name_twice():

@@ -184,7 +184,9 @@ def server_said(item: pytest.Item) -> str:
 def last_error(said: str) -> str:
     """Return the line of a traceback that names the exception."""
     found = re.findall(
-        r"^(?:[\w.]*\s*\|\s*)?([A-Za-z_][\w.]*(?:Error|Exception|Exit|Denied|Found|Ready)\b.*)$", said, re.M
+        r"^(?:[\w.]*\s*\|\s*)?([A-Za-z_][\w.]*(?:Error|Exception|Exit|Denied|Found|Ready|Exist|Match|Configured)\b.*)$",
+        said,
+        re.M,
     )
     return found[0][:LONGEST] if found else ""
 

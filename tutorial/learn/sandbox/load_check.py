@@ -53,6 +53,15 @@ def place(error: BaseException) -> list[str | int | None] | None:
     return frames[-1] if frames else None
 
 
+def shown_by_django(error: BaseException) -> bool:
+    """Tell whether `manage.py check` would raise an exception too: it loads settings, apps and URLs only."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return not isinstance(error, SystemExit) and any(
+        frame.name in ("populate", "_setup", "run_checks") and "/django/" in frame.filename
+        for frame in frames
+    )
+
+
 def load(modules: list[str], templates: list[str]) -> dict[str, object] | None:
     """Load everything; return the problem, or None.
 
@@ -66,14 +75,24 @@ def load(modules: list[str], templates: list[str]) -> dict[str, object] | None:
     django.setup()
     wrong = [message for message in checks.run_checks() if message.level >= checks.ERROR]
     if wrong:
-        return {"error": wrong[0].id, "message": str(wrong[0].msg), "place": None}
+        return {
+            "error": wrong[0].id,
+            "message": str(wrong[0].msg),
+            "place": None,
+            "shown_by_django": True,
+        }
     for module in modules:
         importlib.import_module(module)
     for template in templates:
         try:
             engines["django"].get_template(template.rpartition("templates/")[2])
         except TemplateSyntaxError as error:
-            return {"error": "TemplateSyntaxError", "message": str(error), "place": [template, 0]}
+            return {
+                "error": "TemplateSyntaxError",
+                "message": str(error),
+                "place": [template, 0],
+                "shown_by_django": False,
+            }
     return None
 
 
@@ -90,6 +109,7 @@ def main(report: Path, limit: float, arguments: list[str]) -> None:
     except BaseException as error:
         # Also SystemExit: whatever the learner's code raises is what the learner must hear.
         problem = {"error": type(error).__name__, "message": str(error), "place": place(error)}
+        problem["shown_by_django"] = shown_by_django(error)
         problem["traceback"] = traceback.format_exc()[-20_000:]
     if os.getpid() == pid:
         tell(report, problem=problem)
