@@ -136,7 +136,7 @@ TABLE = {
             *("from django.core.asgi", f"{IMPORT_ROUTING}from django.core.asgi"),
         ),
         "routing before Django": (
-            *("", IMPORT_ROUTING, ""),
+            *("imported_after", IMPORT_ROUTING, ""),
             *("from django.core.asgi", f"{IMPORT_ROUTING}from django.core.asgi"),
         ),
         "no websocket key": ("who_speaks", '"websocket": ', '"ws": '),
@@ -268,7 +268,7 @@ SAYS = {
     ),
     "routing before Django": (
         IMPORT_ROUTING.strip(),
-        "chat.routing is imported before get_asgi_application() is called",
+        "asgi.py imports chat.routing after get_asgi_application()",
         "Move this line below that call.",
     ),
     "chat is not included": ("", "What alice sends", 'must include("chat.urls")'),

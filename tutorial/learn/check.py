@@ -135,7 +135,8 @@ def load(
         if name in names
         and name.endswith(".py")
         and name.count("/") == 1
-        and not name.endswith("__init__.py")
+        # The settings for production refuse to load without a key.
+        and not name.endswith(("__init__.py", "production.py"))
     ]
     templates = [name for name in names if name.endswith(".html") and "templates/" in name]
     report = copy.parent / "load.jsonl"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
-from tutorial.course.assignment import Assignment, Requirement, earlier_step
+from tutorial.course.assignment import Assignment, Requirement
 from tutorial.course.files import project_files
 from tutorial.learn.sandbox.supervise import Ended
 from tutorial.learn.source import Written, early_import, name_hint
@@ -119,15 +119,12 @@ def lesson_order(assignment: Assignment) -> list[str]:
 
 def untouched(project: Path, assignment: Assignment) -> tuple[list[str], bool]:
     """Return the files that are still as they were at the start, in lesson order, and whether all are."""
-    base = assignment.step if assignment.exercise else earlier_step(assignment.step)
-    if not base:
-        return [], False
     pending, touched = [], False
     for name in lesson_order(assignment):
-        start, mine = assignment.given.get(name, base / name), project / name
-        if start.is_file() and not differs(start, assignment.solution[name]):
+        start, mine, finished = assignment.beginning.get(name), project / name, assignment.solution[name]
+        if start == finished:
             continue
-        if differs(mine, start.read_bytes()) if start.is_file() else mine.is_file():
+        if differs(mine, start) if start is not None else mine.is_file():
             touched = True
         else:
             pending.append(name)

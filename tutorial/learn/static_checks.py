@@ -7,7 +7,7 @@ from pathlib import Path
 from tutorial.course.assignment import Assignment, requirements
 from tutorial.course.files import project_files
 from tutorial.course.steps import all_steps
-from tutorial.learn.explain import LATE_IMPORT, Problem, lesson_order, short
+from tutorial.learn.explain import LATE_IMPORT, Problem, lesson_order, short, untouched
 from tutorial.learn.source import (
     RULES,
     Finding,
@@ -35,11 +35,19 @@ def static_problems(project: Path, assignment: Assignment) -> list[Problem]:
     readable = {name: path for name, path in files.items() if name not in unreadable}
     wrong += mistakes(readable, assignment)
     lacking = missing_files(project, assignment)
-    if lacking and SETTINGS in readable:
+    if not lacking:
+        return wrong
+    if SETTINGS in readable:
         lacking += forgotten_apps(readable[SETTINGS], assignment)
+    named = {problem.file for problem in lacking}
+    lesson = f"The lesson has a listing for it: {assignment.readme.parent.name}/README.md."
+    lacking += [
+        Problem(f"{name} is still as it was at the start", name, hint=lesson)
+        for name in untouched(project, assignment)[0]
+        if name not in named and (project / name).exists()
+    ]
     order = lesson_order(assignment)
-    lacking.sort(key=lambda problem: order.index(problem.file))
-    return wrong + lacking
+    return wrong + sorted(lacking, key=lambda problem: order.index(problem.file))
 
 
 def missing_files(project: Path, assignment: Assignment) -> list[Problem]:
@@ -55,7 +63,7 @@ def missing_files(project: Path, assignment: Assignment) -> list[Problem]:
         near = [other for other in extra if other.rpartition("/")[0] == name.rpartition("/")[0]]
         near = difflib.get_close_matches(name, near, 1, 0.85)
         home = next((step for step in all_steps() if (step / name).is_file()), assignment.readme.parent)
-        hint = f"The lesson says what belongs into it: {home.name}/README.md."
+        hint = f"The lesson has a listing for it: {home.name}/README.md."
         if base == "__init__.py":
             hint = "An empty file is enough: it makes the directory a package."
         elif near:
