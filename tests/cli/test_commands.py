@@ -188,7 +188,7 @@ def test_watch_checks_each_save_and_goes_on_to_the_next_step(tmp_path):
         for text in (
             "Step 1 (setup) is done",
             "On to step 2 (consumer)",
-            "And 1 more: chat/consumers.py",
+            "And 2 more: chat/__init__.py, chat/consumers.py",
             "7 of 57 requirements",
         ):
             watching.wait_for_output(text, 180)
@@ -247,7 +247,7 @@ def test_watch_takes_single_keys(tmp_path):
             ("", "press n to go on to step 2 (consumer)"),
             ("", "h hint, a check all, n next step, q quit"),
             ("n", "On to step 2 (consumer)"),
-            ("", "And 1 more: chat/consumers.py"),
+            ("", "And 2 more: chat/__init__.py, chat/consumers.py"),
             ("", "q quit"),
             ("h", "Hint 1 of "),
             ("n", "Step 2 (consumer) is not done"),

@@ -39,9 +39,9 @@ def test_an_untouched_project_is_sent_to_the_first_file(tmp_path, name):
     lay_out(assignment, tmp_path)
     problem = check(tmp_path, assignment).problems[0]
     text = assignment.readme.read_text()
-    todo = {
+    todo = [
         name for name, content in assignment.solution.items() if assignment.beginning.get(name) != content
-    }
+    ]
     if assignment.exercise:
         order = sorted(todo, key=lambda name: text.find(name) if name in text else len(text))
     else:

@@ -4,7 +4,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-OWNERS = {"channels": "django", "channels_redis": "django", "celery": "celery", "kombu": "celery"}
+OWNERS = {
+    "channels": "django",
+    "channels_redis": "django",
+    "celery": "celery",
+    "kombu": "celery",
+    "playwright": "microsoft",
+}
 ENTRY = re.compile(r"^\((\w+)\)=\n### [^\n]+\n(.*?)(?=^\(\w+\)=$|\Z)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What differs from run to run, and its placeholder on both sides of a comparison.

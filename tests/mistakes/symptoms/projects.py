@@ -293,12 +293,12 @@ def page_of() -> Iterator[Page]:
         browser.close()
 
 
-def console_of(page: Page) -> str:
-    """Return what a page's console says, once it says something about a WebSocket."""
+def console_of(page: Page, about: str = "WebSocket") -> str:
+    """Return what a page's console says, once it says a certain word."""
 
     def speaks() -> bool:
         page.wait_for_timeout(20)  # lets Playwright hand over what has come
-        return any("WebSocket" in text for text in page.said)
+        return any(about in text for text in page.said)
 
-    wait_until(speaks, 20, "a word about a WebSocket in the console")
+    wait_until(speaks, 20, f"a word about {about} in the console")
     return "\n".join(page.said)

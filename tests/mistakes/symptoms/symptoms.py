@@ -1,5 +1,11 @@
 """What mistakes say, each made in a copy of a step."""
 
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
 import pytest
 import redis
 from websockets.exceptions import ConnectionClosed
@@ -14,6 +20,7 @@ from tests.mistakes.mistakes import (
     SETTINGS,
     TASKS,
     VIEWS,
+    change,
 )
 from tests.mistakes.symptoms.pages import read_page
 from tests.mistakes.symptoms.projects import (
@@ -73,8 +80,52 @@ client.force_login(User.objects.get(username="alice"))
 client.post("/blog/new/", {"title": "t", "body": "b"}, HTTP_HOST="localhost")
 print("posts:", Post.objects.count())
 """
+VISIT = """
+from django.contrib.auth.models import User
+from django.test import Client
+client = Client(raise_request_exception=False, headers={"host": "localhost"})
+client.force_login(User.objects.get(username="alice"))
+for page in ("/", "/chat/room/?name=lobby"):
+    print(client.get(page).status_code)
+"""
 NEW_TASK = "\n\n@shared_task\ndef remind(user_id):\n    pass\n"
 DELAY_NEW_TASK = "from blog.tasks import remind; remind.delay(1)"
+
+
+def without_environment(project):
+    """Type the course's command where its environment is not active."""
+    return terminal(project, "tutorial --help")
+
+
+def with_environment(project):
+    """Type it where it is."""
+    return terminal(project, f". {sys.prefix}/bin/activate; tutorial --help")
+
+
+def terminal(project, words):
+    """Type something into a new terminal, which knows no other programs than the system's."""
+    env = project.env | {"PATH": os.defpath}
+    command, merged = ["bash", "-c", words], {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.run(
+        command, executable=shutil.which("bash"), env=env, **merged, text=True, timeout=600
+    ).stdout
+
+
+def taken_port(project):
+    """Start a server, with daphne and then without, where another program listens."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        runserver = ("manage.py", "runserver", "--noreload", str(other.getsockname()[1]))
+        said = project.run(*runserver)
+        change(project.step, of("daphne is missing"))
+        return said + project.run(*runserver)
+
+
+def inline_script(project):
+    """Open a page with a script of its own under the settings for production."""
+    server = project.server("uvicorn")
+    with page_of() as page:
+        page.goto(server.url)
+        return console_of(page, "inline script")
 
 
 def no_app(project):
@@ -252,6 +303,14 @@ SYMPTOMS = {
     "c403": Symptom(3, opens("ws://{host}/chat/lobby/"), cure=False),
     "c404": Symptom(3, opens(CHAT_LOBBY), of("daphne is missing"), cure=False),
     "c500": Symptom(3, opens(CHAT_LOBBY), of("no websocket key"), cure=False),
+    "csp": Symptom(5, inline_script, {"templates/index.html": "<script>1</script>"}, PRODUCTION, cure=False),
+    "venv": Symptom(3, without_environment, cure=with_environment),
+    "port": Symptom(3, taken_port, cure=start("runserver")),
+    "migrations": Symptom(3, start("runserver"), env={"DATABASE_PATH": ":memory:"}),
+    "s38": Symptom(4, shell(VISIT), of("chat is not included")),
+    "s39": Symptom(4, shell(VISIT), of("a template that is not there")),
+    "s40": Symptom(5, shell(PUBLISH), of("the Celery app is not imported")),
+    "s41": Symptom(4, shell(VISIT), env={"DATABASE_PATH": ":memory:"}),
     "s30": Symptom(4, secure_page, of("ws written out")),
     "s01": Symptom(3, Chat(), of("daphne is missing")),
     "s02": Symptom(3, command("manage.py", "check"), of("daphne is last")),

@@ -22,12 +22,12 @@ PAGES = {"symptoms": PAGE, "errata": PAGE.with_name("errata.md")}
 ON_PAGE = {name: read_page(page) for name, page in PAGES.items()}
 ENTRIES = ON_PAGE["symptoms"] | ON_PAGE["errata"]
 PROVOKED = SYMPTOMS | ERRATA
-# Can't be provoked here: they need Windows, an old Redis server, or other libraries than the lock has.
-REPORTED = {"s12", "s25", "s31", "e12"}
+# Can't be provoked here: they need Windows, a visible browser, an old Redis server, or other libraries.
+REPORTED = {"paste", "s12", "s25", "s31", "e12"}
 # What the page says of clients, and what a client reports.
 TOLD = {"told 403": "HTTP 403", "told 404": "HTTP 404", "told 500": "HTTP 500", "code 1011": "1011"}
-ROWS = {f"s{number:02}" for number in range(1, 38)}
-PLACES = ["Browser console", "Server log", "Worker log", "Tests", "Nowhere: nothing happens"]
+ROWS = {f"s{number:02}" for number in range(1, 42)}
+PLACES = ["Terminal", "Browser console", "Server log", "Worker log", "Tests", "Nowhere: nothing happens"]
 # Their cure is to open a socket, and one server does it for all of them.
 CHATS = [name for name, symptom in SYMPTOMS.items() if hasattr(symptom.cured, "talk")]
 
