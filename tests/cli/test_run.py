@@ -139,14 +139,14 @@ def test_a_closed_terminal_ends_everything_but_a_broker_that_was_there(run):
     assert answers(os.environ["REDIS_URL"])
 
 
-def test_a_taken_port_is_one_line():
-    """A port in use is named, and you read what to do."""
+def test_a_taken_port_is_one_line(project):
+    """A port that is in use is named, with what to do."""
+    mine = str(project(1))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert refusal("run", "--port", str(port)) == (
-            f"Cannot listen on 127.0.0.1 port {port}: another program listens there. "
-            f"Try another: make run PORT={port + 1}"
-        )
+        said = f"Cannot listen on 127.0.0.1 port {port}: another program listens there. Try another: "
+        assert refusal("run", "--port", str(port)) == f"{said}make run PORT={port + 1}"
+        assert refusal("run", mine, "--port", str(port)) == f"{said}tutorial run --port {port + 1}"
 
 
 @pytest.mark.long

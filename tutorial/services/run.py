@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import honcho.manager
 from honcho.manager import Manager
 
-from tutorial.course.steps import ROOT
+from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.broker import DEFAULT_PORT, Broker, NoBroker, answers, reachable_broker
 from tutorial.services.demo_data import DEMO_USERS
 from tutorial.services.ports import free_port, port_problem
@@ -176,9 +176,8 @@ def run_step(step: Path, host: str, port: int) -> int:
         NoBroker: There is no broker, and none can be embedded.
     """
     if problem := port_problem(host, port):
-        raise CannotRun(
-            f"Cannot listen on {host} port {port}: {problem}. Try another: make run PORT={port + 1}"
-        )
+        command = f"make run PORT={port + 1}" if step in all_steps() else f"tutorial run --port {port + 1}"
+        raise CannotRun(f"Cannot listen on {host} port {port}: {problem}. Try another: {command}")
     # Until honcho takes over, Ctrl-C interrupts; a closed terminal ends everything too.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
