@@ -272,7 +272,7 @@ def draw_sequence(lanes: Sequence[str], arrows: Sequence[tuple], title: str) -> 
     """Draw a recording as a sequence diagram, time running downwards.
 
     Args:
-        lanes: Who takes part, from left to right.
+        lanes: The participants, from left to right.
         arrows: For each call its time in milliseconds, its source, its target and its label.
         title: The title.
     """

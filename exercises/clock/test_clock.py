@@ -60,7 +60,7 @@ async def close(socket):
 
 async def tick(socket):
     """Return the next time from the clock, or fail."""
-    assert not await socket.receive_nothing(timeout=patience(PATIENCE)), "The clock stands still."
+    assert not await socket.receive_nothing(timeout=patience(PATIENCE)), "The clock has stopped."
     frame = await socket.receive_json_from()
     assert list(frame) == ["time"]
     return datetime.fromisoformat(frame["time"])
@@ -69,7 +69,7 @@ async def tick(socket):
 async def test_the_time_comes_at_once(open_clock):
     """The first frame, {"time": …} in ISO 8601 with its zone, comes without a request."""
     now = await tick(await open_clock())
-    assert now.tzinfo, "The time does not say its zone."
+    assert now.tzinfo, "The time has no zone."
     assert abs((datetime.now(UTC) - now).total_seconds()) < patience(PATIENCE)
 
 
@@ -107,7 +107,7 @@ async def test_it_stops_when_the_socket_closes(open_clock):
     for socket in sockets:
         await tick(socket)
         await close(socket)
-        assert socket.future.done(), "The consumer goes on after its browser has gone."
+        assert socket.future.done(), "The consumer goes on although its browser has gone."
         assert socket.future.exception() is None
     # A cancelled task needs a turn of the loop to end.
     await asyncio.sleep(0)

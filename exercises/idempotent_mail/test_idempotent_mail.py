@@ -72,7 +72,7 @@ def settled(site, workers):
             done = all(outputs.count(f"[{task}] succeeded") >= task_ids.count(task) for task in task_ids)
             return done and nothing_left(site)
 
-        wait_until(quiet, 30, "the workers to come to rest")
+        wait_until(quiet, 30, "the workers to finish")
 
     return settled
 

@@ -66,7 +66,7 @@ def memberships():
 def test_channels_does_the_json():
     """ChatConsumer is an AsyncJsonWebsocketConsumer and has no json.dumps of its own to send with."""
     assert issubclass(ChatConsumer, AsyncJsonWebsocketConsumer), (
-        "ChatConsumer is no AsyncJsonWebsocketConsumer yet."
+        "ChatConsumer isn't an AsyncJsonWebsocketConsumer yet."
     )
     assert "receive_json" in vars(ChatConsumer), "ChatConsumer has no receive_json yet."
 
@@ -124,5 +124,5 @@ async def test_a_mistake_of_ours_is_not_blamed_on_the_browser(monkeypatch):
     monkeypatch.setattr(RedisChannelLayer, "group_send", group_send)
     await alice.send_json_to({"message": "hello"})
     await asyncio.wait([alice.future], timeout=patience(PATIENCE))
-    assert alice.output_queue.empty(), f"The browser was told: {alice.output_queue.get_nowait()}"
+    assert alice.output_queue.empty(), f"The browser got: {alice.output_queue.get_nowait()}"
     assert isinstance(alice.future.exception(), ValueError)

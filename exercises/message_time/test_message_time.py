@@ -56,5 +56,5 @@ async def test_the_time_stands_beside_the_text_without_an_inline_style(enter):
     assert await alice.get_by_role("log").locator("time").count() == 1
     assert [text for text in complaints if "Content Security Policy" in text] == []
     time, text = await alice.get_by_role("log").locator("time").bounding_box(), await line.bounding_box()
-    assert time["x"] + time["width"] <= text["x"], "The time does not stand to the left of the message."
+    assert time["x"] + time["width"] <= text["x"], "The time is not to the left of the message."
     assert abs(time["y"] - text["y"]) < text["height"]

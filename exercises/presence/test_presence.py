@@ -115,7 +115,7 @@ async def test_the_dead_disappear_and_the_living_stay(open_page, socket, servers
         await asyncio.to_thread(servers[1].kill)
     await expect(people).to_have_text(["alice"])
     async with socket("bob") as bob:
-        assert await ask(bob) == ["alice", "bob"], "The page must ask again in time, or it is taken for dead."
+        assert await ask(bob) == ["alice", "bob"], "The page must ask again in time, or it counts as gone."
         await expect(people).to_have_text(["alice", "bob"])
         await page.close()
         assert await present(bob) == ["bob"]

@@ -152,7 +152,7 @@ async def test_a_killed_worker_costs_one_step(begin, listen, worker):
         await asyncio.to_thread(worker.start, PATIENCE)
         frames = await hear_to_the_end(alice)
     steps = [frame["done"] for frame in frames]
-    assert steps[0] > POSTS / 2, "The work began anew."
+    assert steps[0] > POSTS / 2, "The work began again from the start."
     assert steps == list(range(steps[0], POSTS + 1)), "A step was counted twice or left out."
     assert frames[-1]["characters"] == POSTS * len(BODY)
 
@@ -166,7 +166,9 @@ async def test_the_page_shows_a_bar_that_moves(open_page, web, worker):
     await expect(bar).to_have_attribute("max", str(POSTS))
     value = "bar => bar.value"
     first = await bar.evaluate(value)
-    assert first < POSTS, "The page came when all was done: the view must leave the work to the worker."
+    assert first < POSTS, (
+        "The page came after all the work was done: the view must leave the work to the worker."
+    )
     await expect(alice.get_by_role("status")).to_have_text(
         f"You have written {POSTS * len(BODY)} characters.", timeout=PATIENCE * 1000
     )

@@ -310,7 +310,9 @@ async def test_two_servers_keep_one_order(site, web, room):
 
     async with people(*writers):
         await asyncio.gather(*(write(number, writer) for number, writer in enumerate(writers)))
-        await until(lambda: all(len(writer.shown) >= 100 for writer in writers), "100 messages at everyone")
+        await until(
+            lambda: all(len(writer.shown) >= 100 for writer in writers), "100 messages at every client"
+        )
     expected = writers[0].shown
     assert len(expected) == len(set(expected)) == 100
     assert [number for number, _ in expected] == sorted(number for number, _ in expected)
@@ -420,15 +422,15 @@ async def test_a_reload_loses_nothing_that_was_typed(open_page, site, room):
         const take = ws.onmessage;
         ws.onmessage = (event) => { if (!JSON.parse(event.data).ack) take(event); };
     }""")
-    await say(alice, "acknowledged in vain")
-    await expect(messages(bob)).to_have_text(["alice: before", "alice: acknowledged in vain"])
+    await say(alice, "acknowledgement lost")
+    await expect(messages(bob)).to_have_text(["alice: before", "alice: acknowledgement lost"])
     await asyncio.to_thread(server.kill)
     await say(alice, "この間に書いた")
     await expect(alice.get_by_role("status")).to_contain_text("Not sent yet: 2.")
     await asyncio.to_thread(server.start)
     await alice.reload()
 
-    lines = ["alice: before", "alice: acknowledged in vain", "alice: この間に書いた"]
+    lines = ["alice: before", "alice: acknowledgement lost", "alice: この間に書いた"]
     await expect(messages(bob)).to_have_text(lines)
     await expect(messages(alice)).to_have_text(lines)
     await expect(alice.get_by_role("status")).to_have_text("Connected.")

@@ -29,9 +29,7 @@ for title in sys.argv[1:]:
 def digest():
     """Return the one line of beat's schedule."""
     entries = list(app.conf.beat_schedule.values())
-    assert len(entries) == 1, (
-        f"Beat's schedule has {len(entries)} entries, where one is expected: the digest."
-    )
+    assert len(entries) == 1, f"Beat's schedule has {len(entries)} entries instead of one, the digest."
     return entries[0]
 
 

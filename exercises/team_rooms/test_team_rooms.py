@@ -103,7 +103,7 @@ async def test_no_public_room_listens_in(socket, room):
         await say(alice, "the salaries")
         assert (await hear(alice))["message"] == "the salaries"
         await say(bob, "hello?")
-        assert (await hear(bob))["message"] == "hello?", "Bob hears the office from outside."
+        assert (await hear(bob))["message"] == "hello?", "Bob hears the office without being in it."
 
 
 async def test_bad_frames_are_answered_here_too(socket):

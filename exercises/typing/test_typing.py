@@ -53,7 +53,7 @@ async def test_the_others_see_who_is_typing(join):
     await alice.send_json_to({"message": "done"})
     for person in (bob, carol):
         _, frames = await hear_until_message(person)
-        assert frames == [{"typing": "alice"}], "The others were not told that alice is typing."
+        assert frames == [{"typing": "alice"}], "The others got no notice that alice is typing."
 
 
 async def test_the_sender_does_not_hear_it(join):
@@ -112,7 +112,7 @@ async def test_one_notice_for_many_keys(join):
     await alice.send_json_to({"message": "done"})
     message, frames = await hear_until_message(bob)
     assert message == "done"
-    assert 1 <= len(frames) <= 2, f"The room was told {len(frames)} times."
+    assert 1 <= len(frames) <= 2, f"The room got {len(frames)} notices."
 
 
 async def test_who_goes_on_typing_is_seen_again(join):

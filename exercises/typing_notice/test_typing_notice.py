@@ -113,7 +113,7 @@ async def test_the_page_shows_who_types_until_the_message_is_there(enter, socket
         await expect(notice).to_be_visible()
         await expect(page.get_by_role("log").locator("p")).to_have_count(0)
         live = "line => line.closest('[aria-live], [role=log], [role=status], [role=alert]') === null"
-        assert await notice.evaluate(live), "A screen reader would be told again and again."
+        assert await notice.evaluate(live), "A screen reader would speak again and again."
         await send(bob, message="はい")
         await expect(page.get_by_role("log").locator("p")).to_have_text(["bob: はい"])
         assert await notice.count() == 0

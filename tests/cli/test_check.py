@@ -341,7 +341,7 @@ WRONG_PAGE = "Locator expected to have text 'Connected.'\nActual value: Lost\nCa
         ),
         ("AssertionError", {"message": WRONG_PAGE}, "the page to have text 'Connected.'", "Lost"),
         ("TimeoutError", {}, "an answer", "nothing came in time"),
-        ("TimeoutError", {"message": "Waited 10 s in vain for it."}, "it", "nothing of it within 10 s"),
+        ("TimeoutError", {"message": "Waited 10 s for it."}, "it", "nothing of it within 10 s"),
         ("KeyError", {"message": "'message'"}, "no error", "KeyError: 'message'"),
     ],
 )

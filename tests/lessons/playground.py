@@ -2,7 +2,7 @@
 
 What a fenced block means is said by its info string, of which a code host shows nothing:
 
-    python chat/routing.py    a listing: stands verbatim in that file of the step; its lines are typed in
+    python chat/routing.py    a listing: verbatim in that file of the step; its lines are typed in
     diff chat/routing.py      a mistake made on purpose, taken back at the next heading of level 2
     console                   commands after `$ `, each with all of its output
     console NAME              the same in the terminal NAME, where the last command goes on running;
@@ -61,7 +61,7 @@ def contents(directory: Path) -> dict[str, str]:
 
 
 def position(listing: list[str], lines: list[str]) -> int:
-    """Return the index at which a listing stands in the lines of a file.
+    """Return the index of a listing in the lines of a file.
 
     Raises:
         AssertionError: It does not.

@@ -1,4 +1,4 @@
-"""Every listing of a lesson stands in its step, every command runs, every output is what is seen."""
+"""Every listing of a lesson is in its step, every command runs, every output is what you see."""
 
 import re
 

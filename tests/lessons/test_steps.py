@@ -90,7 +90,7 @@ def test_a_step_fails_the_next_steps_tests(before, after, tmp_path):
 
 
 def test_broken_settings_leave_no_broker_behind(tmp_path):
-    """When a learner's settings cannot be read, the tests' broker ends all the same."""
+    """When a learner's settings can't be read, the tests' broker still ends."""
     copy = copy_project(STEPS[0], tmp_path / "step")
     (copy / "config/settings.py").write_text("import os\nprint('BROKER', os.environ['REDIS_URL'])\n1 / 0\n")
     done = run_tests(copy, "-s")

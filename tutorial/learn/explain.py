@@ -293,7 +293,7 @@ def expected_and_seen(event: Event) -> tuple[str, str]:
     page = r"(?:Locator|Page) expected (.*?)\n\s*(?:Actual value|Error): ?(.*?)\n"
     if found := re.search(page, message, re.DOTALL):
         return short(f"the page {found[1]}"), short(found[2] or "nothing") or "nothing"
-    waited = re.search(r"Waited (\S+) s in vain for (.*?)\.?\n", f"{message}\n")
+    waited = re.search(r"Waited (\S+) s for (.*?)\.?\n", f"{message}\n")
     if kind == "TimeoutError":
         if waited:
             return waited[2], f"nothing of it within {waited[1]} s"

@@ -130,7 +130,7 @@ def wait_until(condition: Callable[[], object], timeout: float = 10, what: str =
             return answer
         waited = time.monotonic() - start
         if waited > timeout and waited > patience(timeout):
-            raise TimeoutError(f"Waited {waited:.0f} s in vain for {what}.")
+            raise TimeoutError(f"Waited {waited:.0f} s for {what}.")
         time.sleep(0.02)
 
 

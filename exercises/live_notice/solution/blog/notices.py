@@ -26,7 +26,7 @@ def tell(user, text):
         async_to_sync(get_channel_layer().group_send)(group_of(user.pk), event)
     except Exception:
         # An error here must not fail the task: it would be tried again, and mail a second time.
-        logger.exception("User %s cannot be told: %s", user.pk, text)
+        logger.exception("User %s gets no notice now: %s", user.pk, text)
 
 
 @database_sync_to_async

@@ -1,4 +1,4 @@
-"""Who is in a room: a list in the broker, whose entries expire unless they are renewed."""
+"""The people in a room: a list in the broker, whose entries expire unless they are renewed."""
 
 import json
 import os

@@ -53,7 +53,7 @@ class Room:
                 # Let the sockets send: receiving an event that is already there doesn't wait.
                 await asyncio.sleep(0)
         except Exception:
-            logger.exception("The group %s cannot be heard", self.group)
+            logger.exception("The channel layer fails for group %s", self.group)
             while self.members:
                 self.members.pop().hear(TRY_AGAIN_LATER)
         finally:

@@ -51,4 +51,4 @@ def tell(report):
         event = {"type": "progress", "state": report.state}
         async_to_sync(get_channel_layer().group_send)(group_of(report.pk), event)
     except (RedisError, OSError):
-        logger.exception("The pages of report %s cannot be told", report.pk)
+        logger.exception("The pages of report %s get no news", report.pk)

@@ -30,4 +30,4 @@ def send_digest():
                 # A task for each, so that only a mail that fails is tried again.
                 send_notification_email.delay_on_commit(reader.pk, text)
     except IntegrityError:
-        logger.info("The digest up to post %s is made already.", posts[-1].pk)
+        logger.info("The digest up to post %s already exists.", posts[-1].pk)
