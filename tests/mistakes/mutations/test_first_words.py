@@ -111,5 +111,5 @@ def test_manage_py_check_is_named_where_it_helps(project, changes, shown):
     ],
 )
 def test_what_is_no_mistake_is_passed_over(project, file, old, new):
-    """A coroutine that is awaited later, a method of one's own, a decorated function with self."""
+    """A coroutine that is awaited later, a method of your own, a decorated function with self."""
     assert not static_problems(project(2, {file: (old, new)}), step_assignment("2"))
