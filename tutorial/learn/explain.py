@@ -167,6 +167,8 @@ def choose_place(candidates: list[tuple[str, int]], project: Path, assignment: A
     ]
     others += [name for name in project_files(project) if name not in solution and name.endswith(".py")]
     others = [name for name in others if not name.startswith("tests/")]
+    # In an exercise, files that only the solution has are a free choice.
+    others.sort(key=lambda name: bool(assignment.exercise) and not (project / name).exists())
     kinds = {Path(file).suffix for file in named}
     if likely := [name for name in others if Path(name).suffix in kinds] or others:
         return likely[0], 0
@@ -188,6 +190,8 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     frames = [tuple(frame) for frame in (*reversed(event["frames"]), *reversed(event["server_frames"]))]
     candidates = [(file, 0) for file in sign.files] if sign else []
     candidates += [*frames, *((file, 0) for file in known["files"])]
+    if assignment.exercise and re.search("frame|socket", required.text, re.IGNORECASE):
+        candidates += [(file, 0) for file in new_consumers(project, assignment)]
     pending, nothing_done = untouched(project, assignment)
     file, line = (pending[0], 0) if nothing_done else choose_place(candidates, project, assignment)
     line = line or next((number for name, number in frames if name == file), 0)
@@ -210,6 +214,16 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     what = f"{required.text} [{case}]" if case else required.text
     server = event["server"] if short(event["server"]) != seen else ""
     return Problem(what, file, line, required, expected, seen, server, hint, event["traceback"])
+
+
+def new_consumers(project: Path, assignment: Assignment) -> list[str]:
+    """Return the files in which a learner has written a consumer, whatever they are called."""
+    files = {name: path for name, path in project_files(project).items() if name.endswith(".py")}
+    return [
+        name
+        for name, path in files.items()
+        if b"Consumer)" in path.read_bytes() and path.read_bytes() != assignment.beginning.get(name)
+    ]
 
 
 def late_import(mine: Path, finished: bytes) -> tuple[int, str] | None:

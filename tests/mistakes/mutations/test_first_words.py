@@ -8,7 +8,7 @@ import pytest
 
 from tests.mistakes.mistakes import CONSUMERS, SETTINGS, change
 from tutorial.course.assignment import all_exercises, find_assignment, step_assignment
-from tutorial.course.files import copy_project
+from tutorial.course.files import copy_project, write_files
 from tutorial.course.steps import all_steps
 from tutorial.learn.check import check
 from tutorial.learn.playground import lay_out
@@ -48,6 +48,22 @@ def test_an_untouched_project_is_sent_to_the_first_file(tmp_path, name):
         order = [name for name in LISTING.findall(text) if name in todo]
     assert problem.file == next(name for name in order if not name.endswith(".css"))
     assert "README.md" in problem.hint or "The lesson" in problem.hint, problem.hint
+
+
+@pytest.mark.long
+def test_an_exercise_blames_the_consumer_for_its_frames(tmp_path):
+    """In live_notice an id that no row can have is the consumer's, even if the model is another, too."""
+    assignment = find_assignment("live_notice")
+    write_files(assignment.solution, tmp_path)
+    consumer, model = tmp_path / "blog/consumers.py", tmp_path / "blog/models.py"
+    consumer.rename(tmp_path / "blog/live.py")
+    change(tmp_path, {"chat/routing.py": ("from blog.consumers import", "from blog.live import")})
+    change(tmp_path, {"blog/live.py": (" or not 0 < notice_id < 2**63", "")})
+    model.write_text(f"{model.read_text()}\n\nMORE = 1\n")
+    problem = check(tmp_path, assignment, only="bad_frame").problems[0]
+    assert problem.file == "blog/live.py"
+    assert "dismisses nothing" in problem.what
+    assert problem.seen.startswith("Failed: No frame came within ")
 
 
 def test_a_file_under_a_wrong_name_is_to_be_renamed(project):
