@@ -33,8 +33,8 @@ def start(
 
     It begins with the finished step before N and with what lesson N gives.
 
-    DIR becomes a git repository of its own, so `git diff` there shows what you wrote. A DIR that exists is
-    moved aside first, to DIR with the date and time in its name. Nothing you wrote is lost.
+    DIR becomes a git repository of its own, so `git diff` there shows what you wrote. If DIR exists, a copy
+    of it is kept as DIR with the date and time in its name. A server that runs in DIR goes on.
     """
     from tutorial.course.assignment import step_assignment
     from tutorial.learn import playground
@@ -53,8 +53,8 @@ def exercise(
 ) -> None:
     """Create a playground in which you do an exercise.
 
-    It is the step that the exercise builds on, with the exercise's test. A DIR that exists is moved aside
-    first, as by `tutorial start`.
+    It is the step that the exercise builds on, with the exercise's test. If DIR exists, a copy of it is kept,
+    as by `tutorial start`.
     """
     from tutorial.course.assignment import exercise_assignment
 
@@ -68,9 +68,7 @@ def set_up(assignment: "Assignment", directory: Path | None) -> None:
     target = directory or playground.DEFAULT
     aside = playground.start(assignment, target)
     if aside:
-        typer.echo(f"What was in {target} is now in {aside}.")
-        if Path.cwd().is_relative_to(aside):
-            typer.echo(f"You are in it still. Go to the new one: cd {target.absolute()}")
+        typer.echo(f"A copy of what was in {target} is in {aside}.")
     typer.echo(f"{target} is ready for {assignment.title}, about {assignment.minutes} minutes.")
     if not (target / ".git").exists():
         typer.echo("git isn't installed, so no git repository was created.")
@@ -81,6 +79,17 @@ def say_what_next(assignment: "Assignment", directory: Path | None) -> None:
     """Say where an assignment is described, and what checks it."""
     typer.echo(f"The {'exercise' if assignment.exercise else 'lesson'}: {assignment.readme}")
     typer.echo(f"Check as you type: tutorial watch{f' {directory}' if directory else ''}")
+
+
+def find(directory: Path | None, name: str | None) -> tuple[Path, "Assignment"]:
+    """Return the project and the assignment that a command is about; say it where the latter is a guess."""
+    from tutorial.learn.playground import current_assignment, find_playground
+
+    project = find_playground(directory)
+    assignment, guessed = current_assignment(project, name)
+    if guessed:
+        typer.echo(guessed)
+    return project, assignment
 
 
 def check(
@@ -99,47 +108,45 @@ def check(
     It says what is done, and where to look for the first thing that is not.
 
     Missing files, syntax and imports are looked at before any test runs. Then come the tests: what was
-    not met last time first, then the fast ones. They run on a copy of DIR with the course's own tests:
-    only your progress file in DIR changes.
+    not met last time first, then the lesson's sections in their order. They run on a copy of DIR with the
+    course's own tests: only your progress file in DIR changes.
 
     Exit status: 0 done, 1 not yet, 2 could not check.
     """
     need_tests()
-    from tutorial.learn.playground import current_assignment, find_playground
     from tutorial.learn.progress import judge
     from tutorial.learn.render import new_console
+    from tutorial.learn.watch import words_for
 
-    project = find_playground(directory)
-    assignment = current_assignment(project, name)
-    verdict = judge(new_console(), project, assignment, everything=everything, verbose=verbose, only=only)
+    project, assignment = find(directory, name)
+    words, go_on = words_for(assignment, project), "all" if everything else ""
+    verdict = judge(new_console(), project, assignment, words, go_on=go_on, verbose=verbose, only=only)
     if not verdict.good:
         raise typer.Exit(1)
 
 
 def watch(directory: Directory = None) -> None:
-    """Check whenever you save a file, step after step.
+    """Check whenever you save a file.
 
-    What the saved file concerns is checked first. Progress is kept in DIR, so you can stop and come back.
+    What was not met and what the saved file concerns is checked first, then the rest. Progress is kept in
+    DIR, so you can stop and come back.
 
     On a terminal, single keys give a hint, check everything, go on to the next step or quit. The next step
-    begins with your code as it is. Without a terminal it begins as soon as a step is done.
+    begins with your code as it is. Your project is never changed without your asking.
     """
     need_tests()
-    from tutorial.learn.playground import find_playground
     from tutorial.learn.render import new_console
     from tutorial.learn.watch import watch as watch_playground
 
     with contextlib.suppress(KeyboardInterrupt):
-        watch_playground(new_console(), find_playground(directory))
+        watch_playground(new_console(), *find(directory, None))
 
 
 def hint(name: Name = None, directory: Directory = None) -> None:
     """Give a hint for the first problem. Each call says more."""
-    from tutorial.learn.playground import current_assignment, find_playground
     from tutorial.learn.progress import next_hint
 
-    project = find_playground(directory)
-    typer.echo(next_hint(project, current_assignment(project, name)))
+    typer.echo(next_hint(*find(directory, name)))
 
 
 def compare(
@@ -149,15 +156,13 @@ def compare(
 ) -> None:
     """Show where your files differ from the solution's.
 
-    They stand side by side where the terminal has 120 columns or more.
+    They are side by side if the terminal has 120 columns or more.
 
     Exit status: 0 where they are the same, 1 where not.
     """
-    from tutorial.learn.playground import current_assignment, find_playground
     from tutorial.learn.render import new_console, show_comparison
 
-    project = find_playground(directory)
-    assignment = current_assignment(project, name)
+    project, assignment = find(directory, name)
     if only:
         refuse_unknown(only, assignment)
     count = show_comparison(new_console(), assignment, project, only)

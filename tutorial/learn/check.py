@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,10 +30,13 @@ from tutorial.learn.explain import (
     stopped_problem,
 )
 from tutorial.learn.sandbox.supervise import OUTPUT_KEPT, Ended, supervise
+from tutorial.learn.sections import hardened_only, plain, sections
 from tutorial.learn.static_checks import LARGEST_FILE, static_problems
 from tutorial.services.processes import patience
 
 LIMIT = 30  # seconds that a test may take; more on a busy machine
+# Plugins that are installed, that no test uses, and that cost as much time as all the others.
+NOT_LOADED = ("hypothesispytest", "anyio", "valkey", "platformdirs")
 LOAD_LIMIT = 15  # the same for loading the project, which takes about a second
 
 
@@ -42,7 +45,7 @@ class CannotCheck(RuntimeError):
 
 
 class Cancelled(RuntimeError):
-    """Raised when a check was given up half-way, because the code has changed again."""
+    """Raised when a check was given up halfway. Its first argument is the verdict so far."""
 
 
 @dataclass
@@ -77,10 +80,11 @@ def check(
     project: Path,
     assignment: Assignment,
     *,
-    first: list[str] | None = None,
-    everything: bool = False,
+    first: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    go_on: str = "",
     only: str = "",
-    on_state: Callable[[Requirement, str], None] = lambda required, state: None,
+    on_change: Callable[[Verdict], None] = lambda verdict: None,
     cancel: threading.Event | None = None,
 ) -> Verdict:
     """Judge a project.
@@ -88,10 +92,12 @@ def check(
     Args:
         project: The directory of the learner's project. Nothing in it is changed.
         assignment: The step or exercise whose tests judge it.
-        first: Names of the requirements to begin with.
-        everything: Go on after the first requirement that is not met.
+        first: Names of the requirements to begin with. Then come the sections in the lesson's order.
+        leave_out: What not to judge, as `test_step02_consumer.py::test_name`.
+        go_on: Whether to go on after a requirement that is not met: `all`, `hardened` (unless it belongs to
+            the plain version, on which the others build), or not.
         only: An expression as for pytest's `-k`, which chooses among the tests.
-        on_state: Called with each requirement whose state is known, as soon as it is.
+        on_change: Called with the verdict so far, as soon as more is known.
         cancel: Gives the check up when it is set.
 
     Raises:
@@ -102,6 +108,9 @@ def check(
     begin = time.monotonic()
     verdict = Verdict()
     verdict.problems = static_problems(project, assignment)
+    if {problem.file for problem in verdict.problems} <= hardened_only(assignment):
+        # A file that only a later section needs does not keep the plain version from being judged.
+        verdict.problems = [problem for problem in verdict.problems if (project / problem.file).exists()]
     if not verdict.problems:
         with tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as directory:
             copy = Path(directory) / "project"
@@ -109,7 +118,7 @@ def check(
             loading = load(copy, assignment, verdict, cancel)
             verdict.problems = [loading] if loading else []
             if not loading:
-                run_tests(copy, assignment, verdict, first or [], everything, only, on_state, cancel)
+                run_tests(copy, assignment, verdict, first, leave_out, go_on, only, on_change, cancel)
     verdict.seconds = time.monotonic() - begin
     return verdict
 
@@ -147,7 +156,7 @@ def load(
     env = {"DATABASE_PATH": str(copy.parent / "load.sqlite3"), "TMPDIR": str(copy.parent)}
     ended = supervise(command, copy, report, 2 * limit, events.append, cancel, env)
     if ended.why == "cancelled":
-        raise Cancelled
+        raise Cancelled(verdict)
     note_output(ended, verdict)
     if events and "problem" in events[-1]:
         found = events[-1]["problem"]
@@ -168,29 +177,37 @@ def run_tests(
     copy: Path,
     assignment: Assignment,
     verdict: Verdict,
-    first: list[str],
-    everything: bool,
+    first: Sequence[str],
+    leave_out: Sequence[str],
+    go_on: str,
     only: str,
-    on_state: Callable[[Requirement, str], None],
+    on_change: Callable[[Verdict], None],
     cancel: threading.Event | None,
 ) -> None:
     """Run the tests and write what comes of them into the verdict."""
-    files, chosen = assignment.selection()
-    chosen = " and ".join(f"({part})" for part in (chosen, only) if part)
+    order = [*([name] for name in first)]
+    order += [[required.name for required in part] for part in sections(assignment).values()]
+    files, words = assignment.selection()
+    words = " and ".join(f"({part})" for part in (words, only) if part)
     report = copy.parent / "tests.jsonl"
     limit = patience(LIMIT)
     command = [
         *(sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "tutorial.learn.sandbox.events"),
-        *("-p", "no:cacheprovider", *files),
+        *("-p", "no:cacheprovider", *(f"-pno:{name}" for name in NOT_LOADED), *files),
+        *(f"--deselect=tests/{name}" for name in leave_out),
         *("-o", f"faulthandler_timeout={limit}", "-o", "faulthandler_exit_on_timeout=true"),
-        *(() if everything else ("-x",)),
-        *(("-k", chosen) if chosen else ()),
+        *(() if go_on else ("-x",)),
+        *(("-k", words) if words else ()),
     ]
-    listener = Listener(copy, assignment, verdict, on_state)
-    env = {"TUTORIAL_FIRST": ",".join(first), "TMPDIR": str(copy.parent)}
+    listener = Listener(copy, assignment, verdict, on_change)
+    env = {
+        "TMPDIR": str(copy.parent),
+        "TUTORIAL_FIRST": ";".join(map(",".join, order)),
+        "TUTORIAL_NEEDED": ",".join(required.name for required in plain(assignment) if go_on == "hardened"),
+    }
     ended = supervise(command, copy, report, 2 * limit, listener, cancel, env)
     if ended.why == "cancelled":
-        raise Cancelled
+        raise Cancelled(verdict)
     note_output(ended, verdict)
     if listener.unreadable:
         verdict.problems = [listener.unreadable]
@@ -210,7 +227,7 @@ class Listener:
         copy: The project that is judged.
         assignment: The step or exercise that is judged.
         verdict: What to write into.
-        on_state: Called with each requirement whose state is known.
+        on_change: Called with the verdict as soon as more is known.
     """
 
     def __init__(
@@ -218,9 +235,9 @@ class Listener:
         copy: Path,
         assignment: Assignment,
         verdict: Verdict,
-        on_state: Callable[[Requirement, str], None],
+        on_change: Callable[[Verdict], None],
     ):
-        self.copy, self.assignment, self.verdict, self.on_state = copy, assignment, verdict, on_state
+        self.copy, self.assignment, self.verdict, self.on_change = copy, assignment, verdict, on_change
         self.unreadable: Problem | None = None
         self._left: Counter[Requirement] = Counter()
         self._by_name: dict[tuple[str, str], Requirement] = {}
@@ -236,6 +253,7 @@ class Listener:
                     self._left[required] += 1
                     self._by_name[required.module, required.name] = required
                 self.verdict.required = list(self._left)
+                self.on_change(self.verdict)
             case "begins":
                 path, _, name = event["test"].partition("::")
                 self._current = self._by_name.get((Path(path).stem, name.partition("[")[0]))
@@ -257,7 +275,7 @@ class Listener:
 
     def _set(self, required: Requirement, state: str) -> None:
         self.verdict.states[required] = state
-        self.on_state(required, state)
+        self.on_change(self.verdict)
 
     def _not_collected(self, event: Event) -> Problem:
         """Return the problem of a test file that cannot even import what it is about."""

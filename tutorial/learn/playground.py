@@ -1,23 +1,32 @@
 """A learner's own copy of a step: how it is made, what it remembers, and that nothing in it gets lost."""
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from tutorial.course.assignment import Assignment, UnknownAssignment, earlier_step, find_assignment
-from tutorial.course.files import write_files
+from tutorial.course.assignment import (
+    Assignment,
+    Requirement,
+    UnknownAssignment,
+    earlier_step,
+    find_assignment,
+)
+from tutorial.course.files import project_files, write_files
 from tutorial.course.git import GitFailed, git, merge
-from tutorial.course.steps import ROOT, all_steps
+from tutorial.course.steps import ROOT, all_steps, number
 from tutorial.services.signals import ended_by_signals, uninterrupted
 
 STATE = ".tutorial.json"
 DEFAULT = ROOT / "playground"
 # Kept out of the learner's own git repository.
-EXCLUDED = f"{STATE}\ndb.sqlite3*\n__pycache__/\n.pytest_cache/\nstaticfiles/\n"
+EXCLUDED = f"{STATE}\ndb.sqlite3*\n__pycache__/\n.pytest_cache/\nstaticfiles/\n*-????-??-??-??????*\n"
+DJANGO = ("manage.py", "config/settings.py")  # one of them makes a directory a Django project
 # The course's own directories, which no playground may take the place of.
 COURSE = (
     "tests",
@@ -46,14 +55,18 @@ class State:
         done: For each step or exercise, the names of its requirements that are met.
         stuck: The first requirement that is not met, or an empty text.
         place: The file to look at for it.
-        hints: How many hints have been given for a requirement.
+        mistake: What went wrong there, without what differs from run to run.
+        hints: How many hints have been given for a mistake.
+        left_open: The tests of earlier steps that were not met when the learner went on, by pytest's names.
     """
 
     assignment: str = ""
     done: dict[str, list[str]] = field(default_factory=dict)
     stuck: str = ""
     place: str = ""
+    mistake: str = ""
     hints: dict[str, int] = field(default_factory=dict)
+    left_open: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, directory: Path) -> "State":
@@ -72,7 +85,7 @@ class State:
             return cls()
         except (OSError, ValueError, TypeError) as error:
             raise WrongUse(
-                f"{path} cannot be read ({error}). Delete it and name the step: check N."
+                f"{path} cannot be read ({error}). Delete it; your step is found by its files."
             ) from None
 
     def write(self, directory: Path) -> None:
@@ -86,40 +99,56 @@ class State:
         os.replace(new, directory / STATE)
 
 
+def test_id(required: Requirement) -> str:
+    """Return what pytest calls a requirement's test, from `tests/` on."""
+    return f"{required.module}.py::{required.name}"
+
+
 def find_playground(directory: Path | None) -> Path:
     """Return the playground that a command is about.
 
     Args:
-        directory: What the learner named; else it is the playground that holds the current directory, else
-            `playground/` beside the steps.
+        directory: What the learner named; else it is the Django project that holds the current directory,
+            else `playground/` beside the steps.
 
     Raises:
         WrongUse: It is not a Django project.
     """
     if directory is None:
         here = Path.cwd()
-        directory = next((path for path in (here, *here.parents) if (path / STATE).exists()), DEFAULT)
-    looked_for = ["manage.py", "config/settings.py"]
-    if not any((directory / name).is_file() for name in looked_for):
-        start = "Make one: tutorial start 2" + ("" if directory == DEFAULT else f" {directory}")
-        state = "has neither" if directory.is_dir() else "does not exist; looked for"
-        raise WrongUse(f"{directory} {state} {' nor '.join(looked_for)}: it is no Django project. {start}")
+        directory = next((path for path in (here, *here.parents) if is_project(path)), DEFAULT)
+    if not is_project(directory):
+        start = "Make one: tutorial start 1" + ("" if directory == DEFAULT else f" {directory}")
+        state = f"has neither {' nor '.join(DJANGO)}" if directory.is_dir() else "doesn't exist"
+        raise WrongUse(f"{directory} {state}, so it is no Django project. {start}")
     return directory.resolve()
 
 
-def current_assignment(directory: Path, name: str | None) -> Assignment:
-    """Return the assignment a command is about: the one that is named, else the one the playground is at.
+def is_project(directory: Path) -> bool:
+    """Tell whether a directory is a playground, or any Django project."""
+    return any((directory / name).is_file() for name in (STATE, *DJANGO))
+
+
+def current_assignment(directory: Path, name: str | None) -> tuple[Assignment, str]:
+    """Return the assignment a command is about, and a line that says how it was found, if that was a guess.
+
+    It is the one that is named, else the one the playground is at, else the last step of whose files there
+    are some.
 
     Raises:
-        WrongUse: None is named, and the playground does not know.
         UnknownAssignment: There is none of that name.
     """
-    name = name or State.read(directory).assignment
-    if not name:
-        raise WrongUse(
-            f"{directory} was not made by `tutorial start`: name the step, such as tutorial check 3."
-        )
-    return find_assignment(name)
+    if name := name or State.read(directory).assignment:
+        return find_assignment(name), ""
+    guess, sign = all_steps()[0], "no file of a later one"
+    for step in all_steps():
+        before = earlier_step(step)
+        own = [file for file in project_files(step) if file.endswith(".py") and not file.startswith("tests/")]
+        own = [file for file in own if not (before and (before / file).exists())]
+        if before and (found := next((file for file in own if (directory / file).is_file()), "")):
+            guess, sign = step, found
+    assignment = find_assignment(guess.name)
+    return assignment, f"{directory} looks like {assignment.title}: it has {sign}. To name another: check N."
 
 
 def may_remember(directory: Path) -> bool:
@@ -128,10 +157,11 @@ def may_remember(directory: Path) -> bool:
 
 
 def start(assignment: Assignment, directory: Path) -> Path | None:
-    """Make a playground for an assignment; return where an earlier directory of that name now is, or None.
+    """Make a playground for an assignment; return where a copy of what was in it is now, or None.
 
-    It is made under another name beside its place and renamed when it is complete. Whatever interrupts
-    this, there is never half a playground, and an existing directory is whole under its old or its new name.
+    It is made under another name beside its place. A directory that exists is copied aside first and filled
+    anew, so that a server or a shell in it goes on. Whatever interrupts this, there is never half a
+    playground; only a kill while the new files take their places leaves some of each, with the copy beside.
 
     Args:
         assignment: A step, for which the finished step before it is laid out and what its lesson gives; or an
@@ -145,23 +175,63 @@ def start(assignment: Assignment, directory: Path) -> Path | None:
     directory = directory.absolute()
     refuse_course(directory)
     done = State.read(directory).done if (directory / STATE).is_file() else {}
+    last = number(assignment.step) - (not assignment.exercise)
+    for step in all_steps()[:last]:  # it is laid out finished
+        done[step.name] = [required.name for required in find_assignment(step.name).requirements]
     with ended_by_signals():
         directory.parent.mkdir(parents=True, exist_ok=True)
-        new = None
+        made: list[Path] = []
         try:
-            # A Ctrl-C in between would leave a directory that nobody knows of.
-            with uninterrupted():
-                new = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-            new.chmod(0o755)
+            new = beside(directory, made)
             lay_out(assignment, new)
             State(assignment.name, done).write(new)
             make_repository(new, f"Start of {assignment.title}")
-            return swap(new, directory)
-        except BaseException:
+            if not os.path.lexists(directory):
+                new.rename(directory)
+                return None
+            copy = beside(directory, made)
+            shutil.copytree(directory, copy, symlinks=True, dirs_exist_ok=True)
             with uninterrupted():
-                if new:
-                    shutil.rmtree(new, ignore_errors=True)
-            raise
+                aside = copy.rename(dated(directory))
+                try:
+                    fill(directory, new, os.replace)
+                except BaseException:
+                    fill(directory, aside, shutil.copy2)
+                    made.append(aside)
+                    raise
+            return aside
+        finally:
+            with uninterrupted():
+                for path in made:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def beside(directory: Path, made: list[Path]) -> Path:
+    """Make a hidden directory beside another, and note it in a list."""
+    # A Ctrl-C in between would leave a directory that nobody knows of.
+    with uninterrupted():
+        made.append(Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent)))
+    made[-1].chmod(0o755)
+    return made[-1]
+
+
+def fill(directory: Path, source: Path, move: Callable[[str, str], object]) -> None:
+    """Let a directory have what another has, and nothing else except a database; it stays the same directory.
+
+    Args:
+        directory: The directory.
+        source: The other one.
+        move: What brings a file from its path to its new path.
+    """
+    for path in sorted(directory.rglob("*"), reverse=True):  # what is in a directory before the directory
+        other = source / path.relative_to(directory)
+        if path.is_symlink() or (path.is_file() and not other.is_file()):
+            if not path.name.startswith("db.sqlite3"):
+                path.unlink()
+        elif path.is_dir() and not other.is_dir():
+            with contextlib.suppress(OSError):  # a database is in it
+                path.rmdir()
+    shutil.copytree(source, directory, symlinks=True, copy_function=move, dirs_exist_ok=True)
 
 
 def refuse_course(directory: Path) -> None:
@@ -172,22 +242,6 @@ def refuse_course(directory: Path) -> None:
     own = [*all_steps(), *(ROOT / name for name in COURSE)]
     if real == ROOT or real in ROOT.parents or any(real == path or path in real.parents for path in own):
         raise WrongUse(f"{directory} belongs to the course. Choose another, such as {DEFAULT}.")
-
-
-def swap(new: Path, directory: Path) -> Path | None:
-    """Give a finished directory its name; return the name that an earlier one has now, or None."""
-    with uninterrupted():
-        if not os.path.lexists(directory):
-            new.rename(directory)
-            return None
-        aside = dated(directory)
-        directory.rename(aside)
-        try:
-            new.rename(directory)
-        except BaseException:
-            aside.rename(directory)
-            raise
-        return aside
 
 
 def dated(path: Path) -> Path:
@@ -212,8 +266,16 @@ def go_on(assignment: Assignment, directory: Path) -> list[str]:
     What the step's lesson gives is added. Where the learner has changed such a file, the two are merged.
 
     Raises:
-        OSError: The playground cannot be written to.
+        WrongUse: The playground is at a later step.
+        OSError: It cannot be written to.
     """
+    state = State.read(directory)
+    now, _ = current_assignment(directory, None)
+    if number(assignment.step) < number(now.step):
+        raise WrongUse(
+            f"{directory} is at {now.title}, and --keep only goes forward. To do {assignment.title} again: "
+            f"tutorial start {number(assignment.step)}, which keeps a copy of what you wrote."
+        )
     make_commit(directory, f"Before {assignment.title}")
     before = earlier_step(assignment.step)
     unsettled = []
@@ -232,8 +294,11 @@ def go_on(assignment: Assignment, directory: Path) -> list[str]:
             new = merged
         mine.parent.mkdir(parents=True, exist_ok=True)
         mine.write_bytes(new)
-    state = State.read(directory)
-    state.assignment, state.stuck, state.place = assignment.name, "", ""
+    if not now.exercise and now != assignment:
+        met = state.done.get(now.name, [])
+        open_now = [test_id(required) for required in now.requirements if required.name not in met]
+        state.left_open = sorted({*state.left_open, *open_now})
+    state.assignment, state.stuck, state.place, state.mistake = assignment.name, "", "", ""
     state.write(directory)
     make_commit(directory, f"Start of {assignment.title}")
     return unsettled

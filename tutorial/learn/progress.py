@@ -1,36 +1,43 @@
 """Check a playground and remember what came of it: what `check` and `watch` share."""
 
+import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from tutorial.course.assignment import Assignment, Requirement, UnknownAssignment
-from tutorial.learn.check import Verdict, check
-from tutorial.learn.explain import graded_hints
-from tutorial.learn.playground import State, may_remember
-from tutorial.learn.render import show_requirement, show_verdict
+from tutorial.course.assignment import Assignment, UnknownAssignment
+from tutorial.course.steps import number
+from tutorial.learn.check import Cancelled, Verdict, check
+from tutorial.learn.explain import Problem, graded_hints
+from tutorial.learn.playground import State, current_assignment, may_remember, test_id
+from tutorial.learn.render import Progress, Words, problem_text, show_requirement, show_verdict
 
 
 def judge(
     console: Console,
     project: Path,
     assignment: Assignment,
+    words: Words,
     *,
-    everything: bool = False,
+    go_on: str = "",
     verbose: bool = False,
     only: str = "",
-    first: Iterable[str] = (),
+    first: Sequence[str] = (),
+    on_problem: Callable[[], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> Verdict:
     """Check a project, print what comes of it and remember it in the playground.
 
     Args:
         console: Where to print.
+        words: What to type for help, and to go on.
+        go_on: As for `check`.
         verbose: Show tracebacks.
         first: As for `check`, like all others; before it comes what was not met last time.
+        on_problem: Called when the first problem is known. It is printed then, before the rest is judged.
 
     Raises:
         CannotCheck: Nothing could be judged.
@@ -38,52 +45,81 @@ def judge(
         OSError: The temporary copy could not be made.
     """
     state = State.read(project)
+    stuck = state.stuck
     console.print(Text(f"Checking {project} against {assignment.title} ...", "dim"), soft_wrap=True)
-    own = assignment.test_file.stem
+    with Progress(console) as progress:
+        said = set[str]()
 
-    def on_state(required: Requirement, met: str) -> None:
-        # What earlier steps require is a line for each of them, unless it broke.
-        if required.module == own or met != "done":
-            show_requirement(console, required, met)
+        def on_change(verdict: Verdict) -> None:
+            progress.show(verdict)
+            if on_problem and verdict.problems and "problem" not in said:
+                said.add("problem")
+                console.print(problem_text(verdict.problems[0], verbose))
+                console.print()
+                on_problem()
+            for required, its in verdict.states.items():
+                if on_problem and required.name == stuck and its == "done" and stuck not in said:
+                    said.add(stuck)
+                    show_requirement(console, required, its)
 
-    verdict = check(
-        project,
-        assignment,
-        first=list(filter(None, [state.stuck, *first])),
-        everything=everything,
-        only=only,
-        on_state=on_state,
-        cancel=cancel,
-    )
-    met = [required.module for required, its in verdict.states.items() if its == "done"]
-    for module in sorted({*met} - {own}):
-        total = sum(required.module == module for required in verdict.required)
-        name = module.removeprefix("test_")
-        text = f"Still met from {name}: {met.count(module)} of {total}"
-        show_requirement(
-            console, Requirement(module, name, text), "done" if met.count(module) == total else ""
-        )
-    show_verdict(console, assignment, verdict, everything, verbose, only)
-    if may_remember(project):
         try:
-            remember(project, state, assignment, verdict)
-        except OSError as error:
-            console.print(f"Your progress could not be written to {project}: {error.strerror}.")
+            verdict = check(
+                project,
+                assignment,
+                first=[*filter(None, [stuck, *first])],
+                leave_out=state.left_open if assignment.name == state.assignment else (),
+                go_on=go_on,
+                only=only,
+                on_change=on_change,
+                cancel=cancel,
+            )
+        except Cancelled as given_up:
+            keep(console, project, state, assignment, given_up.args[0])
+            raise
+    keep(console, project, state, assignment, verdict)
+    show_verdict(console, assignment, verdict, state, words, go_on == "all", verbose, only, "problem" in said)
     return verdict
 
 
-def remember(project: Path, state: State, assignment: Assignment, verdict: Verdict) -> None:
-    """Write what a check has shown into the playground."""
-    state.assignment = assignment.name
+def keep(console: Console, project: Path, state: State, assignment: Assignment, verdict: Verdict) -> None:
+    """Write what a check has shown into the playground, and say it where that cannot be done."""
+    remember(state, assignment, verdict)
+    if may_remember(project):
+        try:
+            state.write(project)
+        except OSError as error:
+            console.print(f"Your progress could not be written to {project}: {error.strerror}.")
+
+
+def remember(state: State, assignment: Assignment, verdict: Verdict) -> None:
+    """Note what a check has shown. What was met before and was not tried now stays met."""
     for required, its in verdict.states.items():
         own = required.module == assignment.test_file.stem
         name = assignment.name if own else required.module.removeprefix("test_")
         met = set(state.done.get(name, []))
         state.done[name] = sorted(met | {required.name} if its != "not yet" else met - {required.name})
+        if its != "not yet":
+            state.left_open = [test for test in state.left_open if test != test_id(required)]
+    if state.assignment and is_earlier(assignment, state.assignment):
+        return  # a look back; the learner stays where they are
+    state.assignment = assignment.name
     problem = verdict.problems[0] if verdict.problems else None
-    state.stuck = problem.requirement.name if problem and problem.requirement else ""
-    state.place = problem.file if problem else ""
-    state.write(project)
+    if problem or verdict.good:
+        state.stuck = problem.requirement.name if problem and problem.requirement else ""
+        state.place = problem.file if problem else ""
+        state.mistake = mistake(problem) if problem else ""
+
+
+def is_earlier(assignment: Assignment, name: str) -> bool:
+    """Tell whether an assignment is a step before the step of that name."""
+    now, _ = current_assignment(Path(), name)
+    return not assignment.exercise and not now.exercise and number(assignment.step) < number(now.step)
+
+
+def mistake(problem: Problem) -> str:
+    """Return what went wrong, without what differs from run to run."""
+    said = problem.server or problem.seen or problem.what
+    return re.sub(r"\b\w*\d\w*\b", "#", said.partition("\n")[0])[:100]
 
 
 def next_hint(project: Path, assignment: Assignment) -> str:
@@ -93,12 +129,13 @@ def next_hint(project: Path, assignment: Assignment) -> str:
         UnknownAssignment: There is nothing to help with.
     """
     state = State.read(project)
-    about, place = state.stuck or state.place, state.place
-    if not about:
+    place = state.place
+    about = f"{state.stuck or place}: {state.mistake}"
+    if not place:
         raise UnknownAssignment("No failed check yet. `tutorial check` says what is not right yet.")
     known = [*graded_hints(assignment, state.stuck), f"The text about {place} is in {assignment.readme}."]
     if place in assignment.solution:
-        name = assignment.name if assignment.exercise else assignment.step.name[4:6].lstrip("0")
+        name = assignment.name if assignment.exercise else str(number(assignment.step))
         known.append(f"See what differs: tutorial compare {name} --only {place}")
         known.append(f"Take that file from the solution: tutorial solve {name} {place}")
     given = min(state.hints.get(about, 0), len(known) - 1)

@@ -2,13 +2,16 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as RichProgress
 from rich.progress_bar import ProgressBar
 from rich.syntax import Syntax
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from tutorial.course.assignment import Assignment, Requirement, all_exercises, step_assignment
@@ -16,8 +19,16 @@ from tutorial.course.steps import all_steps, number
 from tutorial.learn.check import Verdict
 from tutorial.learn.explain import Problem
 from tutorial.learn.playground import State
+from tutorial.learn.sections import plain, sections
 
-MARKS = {"done": ("✓", "green"), "not yet": ("✗", "bold red"), "skipped": ("-", "yellow")}
+MARKS = {
+    "done": ("✓", "green"),
+    "not yet": ("✗", "bold red"),
+    "skipped": ("-", "yellow"),
+    "kept": ("✓", "dim green"),
+}
+RANK = ["done", "kept", "skipped"]  # of the states of what is met, the most remarkable last
+BEGINNING = 5  # lines of a missing file that a comparison shows
 WIDE = 120  # columns from which two versions of a file stand side by side
 CONTEXT = 3  # lines around a difference
 
@@ -27,11 +38,104 @@ def new_console() -> Console:
     return Console(highlight=False)
 
 
-def show_requirement(console: Console, required: Requirement, state: str) -> None:
-    """Print one requirement and whether it is met."""
+@dataclass(frozen=True)
+class Words:
+    """What a learner does for help, and to go on to the next step.
+
+    Attributes:
+        help: Such as `press h`.
+        go_on: Such as `press n`; empty after the last step.
+    """
+
+    help: str
+    go_on: str
+
+
+class Progress:
+    """A line on a terminal that says how far a check is, and that goes away with it.
+
+    Args:
+        console: Where to print.
+    """
+
+    def __init__(self, console: Console):
+        columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"))
+        self._bar = RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._id = self._bar.add_task("loads the project", total=None)
+
+    def show(self, verdict: Verdict) -> None:
+        """Show how many requirements have been judged."""
+        waiting = next((each.text for each in verdict.required if each not in verdict.states), "")
+        done, total = len(verdict.states), len(verdict.required)
+        self._bar.update(self._id, completed=done, total=total, description=waiting[:50])
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._bar.stop()
+
+
+def show_requirement(console: Console, required: Requirement, state: str, indent: int = 0) -> None:
+    """Print one requirement and whether it is met; `kept` is what was met and not tried again."""
     mark, style = MARKS.get(state, ("·", "dim"))
+    text = f"{required.text} (not looked at again)" if state == "kept" else required.text
     row = Table.grid(padding=(0, 1))
-    row.add_row(Text(mark, style), Text(required.text, "dim" if state not in MARKS else ""))
+    row.add_row(Text(mark, style), Text(text, "" if state in ("done", "not yet") else "dim"))
+    console.print(Padding(row, (0, 0, 0, indent)))
+
+
+def show_sections(
+    console: Console, assignment: Assignment, verdict: Verdict, state: State, everything: bool, only: str
+) -> None:
+    """Print the lesson's sections, and the requirements of those in work; all of them if asked to."""
+    met = set(state.done.get(assignment.name, []))
+    judged = {required.name: its for required, its in verdict.states.items()}
+    chosen = {required.name for required in verdict.required} if only else set()
+    parts = {
+        title: [required for required in part if not only or required.name in chosen]
+        for title, part in sections(assignment).items()
+    }
+    in_work = next((title for title, part in parts.items() if {each.name for each in part} - met), None)
+    failed = [
+        title for title, part in parts.items() if any(judged.get(each.name) == "not yet" for each in part)
+    ]
+    for title, part in parts.items():
+        states = [judged.get(required.name) or ("kept" if required.name in met else "") for required in part]
+        count = sum(its not in ("not yet", "") for its in states)
+        mark = "not yet" if "not yet" in states else "" if count < len(part) else max(states, key=RANK.index)
+        if part:
+            show_row(console, mark, title or assignment.title.capitalize(), f"{count} of {len(part)}")
+        if everything or title in failed or (title == in_work and not failed):
+            for required, its in zip(part, states, strict=True):
+                show_requirement(console, required, its, indent=2)
+    show_earlier(console, assignment, verdict, state)
+
+
+def show_earlier(console: Console, assignment: Assignment, verdict: Verdict, state: State) -> None:
+    """Print what has become of the requirements of earlier steps."""
+    earlier = [required for required in verdict.required if required.module != assignment.test_file.stem]
+    states = [verdict.states.get(required, "") for required in earlier]
+    if not any(states):
+        return
+    tried, broken = len(earlier) - states.count(""), states.count("not yet")
+    left = f", {len(state.left_open)} left open" if state.left_open else ""
+    mark = "not yet" if broken else "done" if tried == len(earlier) else ""
+    show_row(
+        console, mark, "What earlier steps taught still works", f"{tried - broken} of {len(earlier)}{left}"
+    )
+    for required, its in zip(earlier, states, strict=True):
+        if its == "not yet":
+            show_requirement(console, required, its, indent=2)
+
+
+def show_row(console: Console, state: str, title: str, count: str) -> None:
+    """Print a section's line."""
+    mark, style = MARKS.get(state, ("·", "dim"))
+    note = ", not looked at again" if state == "kept" else ""
+    row = Table.grid(Column(), Column(width=42), Column(), padding=(0, 1))
+    row.add_row(Text(mark, style), Text(title, "bold"), Text(count + note, "dim"))
     console.print(row)
 
 
@@ -39,34 +143,38 @@ def show_verdict(
     console: Console,
     assignment: Assignment,
     verdict: Verdict,
+    state: State,
+    words: Words,
     everything: bool = False,
     verbose: bool = False,
     only: str = "",
+    shown: bool = False,
 ) -> None:
-    """Print what came of a check, after the requirements that were printed as they were judged.
+    """Print what came of a check.
 
     Args:
         console: Where to print.
         assignment: What was judged.
         verdict: What came of it.
-        everything: Show all problems, not only the first.
+        state: What the playground remembers, this check included.
+        words: What to type for help, and to go on.
+        everything: Show all requirements and all problems, not only what is in work.
         verbose: Show tracebacks.
         only: What the requirements were chosen by.
+        shown: Whether the first problem was printed already.
     """
-    waiting = [required for required in verdict.required if required not in verdict.states]
-    for required in waiting:
-        if required.module == assignment.test_file.stem:
-            show_requirement(console, required, "")
+    show_sections(console, assignment, verdict, state, everything, only)
     for note in verdict.notes:
         console.print(Text(f"Note: {note}", "yellow"))
-    for problem in verdict.problems if everything else verdict.problems[:1]:
+    problems = verdict.problems if everything else verdict.problems[:1]
+    for problem in problems[shown:]:
         console.print()
         console.print(problem_text(problem, verbose))
-    if len(verdict.problems) > 1 and not everything:
-        others = ", ".join(problem.place for problem in verdict.problems[1:])
+    if len(verdict.problems) > len(problems):
+        others = ", ".join(dict.fromkeys(problem.place for problem in verdict.problems[1:]))
         console.print(Text(f"\nAnd {len(verdict.problems) - 1} more: {others}"))
     console.print()
-    console.print(summary(assignment, verdict, len(waiting), only))
+    console.print(summary(assignment, verdict, state, words, only))
 
 
 def problem_text(problem: Problem, verbose: bool) -> RenderableType:
@@ -89,39 +197,39 @@ def problem_text(problem: Problem, verbose: bool) -> RenderableType:
     return Group(*parts)
 
 
-def summary(assignment: Assignment, verdict: Verdict, waiting: int, only: str) -> Text:
-    """Return the last line of a check."""
-    took = f" ({verdict.seconds:.0f} s)"
-    skipped = len(verdict.names("skipped"))
+def summary(assignment: Assignment, verdict: Verdict, state: State, words: Words, only: str) -> Text:
+    """Return the last lines of a check: how far the learner is, and what to do next."""
+    took, title = f" ({verdict.seconds:.0f} s)", assignment.title.capitalize()
+    met, total = progress(assignment, state)
     if verdict.good and only:
-        return Text(
-            f"What you chose of {assignment.title} is done: {len(verdict.names('done'))}.{took}", "green"
-        )
+        done = len(verdict.names("done"))
+        return Text(f"What you chose of {assignment.title} is done: {done}.{took}", "green")
+    step = f"step {number(assignment.step)}"
     if verdict.good:
-        text = Text(
-            f"{assignment.title.capitalize()} is done: {len(verdict.names('done'))} requirements are met",
-            "green",
-        )
-        text.append(f", {skipped} need what this machine lacks, such as Chromium" if skipped else "")
-        return text.append(f".{took}")
-    met = len(verdict.names("done"))
-    text = Text(f"{assignment.title.capitalize()}: not yet. ", "bold")
-    if verdict.required:
-        text.append(f"{met} of {len(verdict.required)} requirements are met")
-        text.append(f", {waiting} were not tried yet" if waiting else "")
-        return text.append(f".{took} More help: tutorial hint")
-    return text.append(f"The tests begin when this is settled.{took}")
-
-
-def show_progress(console: Console, state: State) -> None:
-    """Print a bar over all steps."""
-    done, total = 0, 0
-    for step in all_steps():
-        met, all_of_it = progress(step_assignment(step.name), state)
-        done, total = done + met, total + all_of_it
-    row = Table.grid(padding=(0, 1))
-    row.add_row("The course", ProgressBar(total, done, width=30), f"{done} of {total} requirements")
-    console.print(row)
+        lacking = len(verdict.names("skipped"))
+        text = Text(f"{title} is done: {met} of {total} requirements are met", "green")
+        text.append(f", {lacking} need what this machine lacks, such as Chromium" if lacking else "")
+        text.append(f".{took}")
+        if words.go_on:
+            next_one = f"step {number(assignment.step) + 1}"
+            keys = words.go_on.startswith("press")
+            go_on = f"{words.go_on} for {next_one}." if keys else f"go on to {next_one}: {words.go_on}"
+            text.append(f"\nFinish reading, then {go_on}", "")
+        return text
+    needed = {required.name for required in plain(assignment)}
+    plain_met = len(needed & set(state.done.get(assignment.name, [])))
+    if needed:
+        counts = f"{plain_met} of {len(needed)} plain, {met - plain_met} of {total - len(needed)} hardened"
+    else:
+        counts = f"{met} of {total} requirements are met"
+    text = Text(f"{title}: {counts}.{took}", "bold")
+    if not verdict.required:
+        text.append("\nThe tests begin when this is settled.", "")
+    if needed and plain_met == len(needed):
+        go_on = f"You can go on to step {number(assignment.step) + 1} ({words.go_on}), or make it hold."
+        text.append(f"\nThe plain version of {step} works. ", "green")
+        text.append(go_on if words.go_on else "Make it hold.", "green")
+    return text.append(f"\nMore help: {words.help}", "")
 
 
 def progress(assignment: Assignment, state: State) -> tuple[int, int]:
@@ -155,7 +263,7 @@ def show_list(console: Console, state: State, directory: Path | None) -> None:
     if directory:
         console.print(f"Your code: {directory}", soft_wrap=True)
     else:
-        console.print("You have no playground yet. Begin with: tutorial start 2")
+        console.print("You have no playground yet. Begin with: tutorial start 1")
 
 
 def show_comparison(console: Console, assignment: Assignment, project: Path, only: str = "") -> int:
@@ -180,6 +288,14 @@ def show_comparison(console: Console, assignment: Assignment, project: Path, onl
         console.rule(Text(name if mine.is_file() else f"{name} (you do not have it)", "bold"), align="left")
         if not right:
             console.print("It is empty.")
+        elif not (mine.is_file() or only):
+            shown = "\n".join(right[:BEGINNING])
+            console.print(
+                Syntax(shown, Syntax.guess_lexer(name), theme="ansi_dark", background_color="default")
+            )
+            if len(right) > BEGINNING:
+                rest = f"… {len(right)} lines. All of it: tutorial compare --only {name}"
+                console.print(Text(rest, "dim"), soft_wrap=True)
         elif console.width >= WIDE:
             console.print(side_by_side(left, right, console.width))
         else:

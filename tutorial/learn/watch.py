@@ -1,4 +1,4 @@
-"""Check a playground again whenever a file in it is saved, step after step."""
+"""Check a playground again whenever a file in it is saved."""
 
 import contextlib
 import os
@@ -19,9 +19,10 @@ from tutorial.course.files import LEFT_BEHIND, project_files
 from tutorial.course.steps import all_steps, number
 from tutorial.learn.check import Cancelled, CannotCheck
 from tutorial.learn.explain import hints
-from tutorial.learn.playground import STATE, State, WrongUse, go_on
+from tutorial.learn.playground import STATE, State, WrongUse, find_playground, go_on
 from tutorial.learn.progress import judge, next_hint
-from tutorial.learn.render import show_progress
+from tutorial.learn.render import Words
+from tutorial.learn.sections import plain, sections
 from tutorial.services.signals import ended_by_signals
 
 PAUSE = 50  # milliseconds to wait for the other files of one save
@@ -34,7 +35,8 @@ class OwnFiles(watchfiles.DefaultFilter):
     def __call__(self, change: watchfiles.Change, path: str) -> bool:
         """Tell whether a changed file asks for another check."""
         name = Path(path).name
-        passed_over = name.startswith((STATE, "db.sqlite3")) or name.endswith((".md", ".log", "-journal"))
+        passed_over = name.startswith((f"{STATE}.", "db.sqlite3"))
+        passed_over = passed_over or name.endswith((".md", ".log", "-journal"))
         # A learner's own tests do not judge.
         return super().__call__(change, path) and not passed_over and Path(path).parent.name != "tests"
 
@@ -66,12 +68,15 @@ class Events:
 
     Attributes:
         stale: Set when a running check need not be finished.
+        assignment: What the learner is at; another one that is noted in the playground counts as a save.
     """
 
     def __init__(self, project: Path, keys: bool):
         self.stale, self._end, self._project = threading.Event(), threading.Event(), project
         self._queue: SimpleQueue[tuple[set[str], str]] = SimpleQueue()
         self._settled: dict[str, int] = {}
+        self._explained = self._hint_wanted = False
+        self.assignment = State.read(project).assignment
         for collect in (self._collect_files, *((self._collect_keys,) if keys else ())):
             threading.Thread(target=collect, daemon=True).start()
 
@@ -86,8 +91,16 @@ class Events:
         )
         for changes in watcher:
             files = {Path(path).relative_to(self._project).as_posix() for _, path in changes}
-            if files := {name for name in files if self._written(name) != self._settled.get(name)}:
+            files = {name for name in files if self._written(name) != self._settled.get(name)}
+            if STATE in files and self._at() == self.assignment:
+                files.remove(STATE)
+            if files:
                 self._add(files)
+
+    def _at(self) -> str:
+        with contextlib.suppress(WrongUse):
+            return State.read(self._project).assignment
+        return self.assignment
 
     def _written(self, name: str) -> int:
         with contextlib.suppress(OSError):
@@ -107,10 +120,17 @@ class Events:
                     self._add(set(), key or "q")
 
     def _add(self, files: set[str], key: str = "") -> None:
-        # A hint can wait until the check has ended.
-        if key != "h":
-            self.stale.set()
         self._queue.put((files, key))
+        # A hint waits until there is a problem to help with; the rest need not be judged then.
+        self._hint_wanted = self._hint_wanted or key == "h"
+        if key != "h" or self._explained:
+            self.stale.set()
+
+    def explained(self) -> None:
+        """Take note that a problem has been shown."""
+        self._explained = True
+        if self._hint_wanted:
+            self.stale.set()
 
     def take(self, wait: bool = True) -> tuple[set[str], str]:
         """Return the saved files and the keys; if asked to, wait until there are some."""
@@ -118,6 +138,7 @@ class Events:
         while not self._queue.empty():
             taken.append(self._queue.get())
         self.stale.clear()
+        self._explained = self._hint_wanted = False
         return set().union(*(files for files, _ in taken)), "".join(key for _, key in taken)
 
     def __enter__(self) -> "Events":
@@ -127,31 +148,28 @@ class Events:
         self._end.set()
 
 
-def watch(console: Console, project: Path) -> None:
-    """Check now and after each save, step after step, until Ctrl-C.
+def watch(console: Console, project: Path, assignment: Assignment) -> None:
+    """Check now and after each save until Ctrl-C; on a terminal, keys do more.
 
-    A save while a check runs gives that check up and begins another. On a terminal, keys do more, and one of
-    them goes on to the next step; elsewhere that begins as soon as all is done.
+    A save while a check runs gives that check up and begins another. The project is the learner's: only the
+    key n adds the files of the next step to it.
 
     Args:
         console: Where to print.
         project: The playground.
-
-    Raises:
-        WrongUse: The playground does not know what it is at.
+        assignment: What the learner is at.
     """
-    if not State.read(project).assignment:
-        raise WrongUse(f"{project} does not know its step yet. Say it once: tutorial check N {project}")
     with ended_by_signals(), single_keys() as has_keys, Events(project, has_keys) as events:
-        files, keys, check, began, done, asked = set[str](), "", True, False, False, False
+        files, keys, check, began, asked = set[str](), "", True, False, False
         while "q" not in keys:
-            assignment = find_assignment(State.read(project).assignment)
-            after = next_step(assignment)
+            assignment = find_assignment(State.read(project).assignment or assignment.name)
+            events.assignment, after = assignment.name, next_step(assignment)
             if check or files or "a" in keys:
                 # What was said about a new step stays to be read.
                 if console.is_terminal and not began:
                     console.clear()
-                done = check_once(console, project, assignment, files, "a" in keys, events.stale)
+                words = words_for(assignment, project, has_keys)
+                check_once(console, project, assignment, words, files, "a" in keys, events)
             check = began = False
             if "h" in keys:
                 try:
@@ -159,25 +177,35 @@ def watch(console: Console, project: Path) -> None:
                 except UnknownAssignment as reason:
                     text = str(reason)
                 console.print(text, markup=False, soft_wrap=True)
-            # With keys the learner says when: the lesson may go on where the tests are met.
-            if after and (done or asked if "n" in keys else done and not has_keys):
+            if "n" in keys and after and (asked or may_go_on(assignment, State.read(project))):
                 begin(console, project, after)
                 events.settle()
-                files, keys, check, began, done, asked = set(), "", True, True, False, False
+                files, keys, check, began, asked = set(), "", True, True, False
                 continue
             asked = "n" in keys and after is not None
             if asked:
-                console.print(
-                    f"{assignment.title.capitalize()} is not done. To go on all the same, press n again."
-                )
+                console.print(f"{assignment.title.capitalize()} isn't done. To go on anyway, press n again.")
             elif "n" in keys:
                 console.print(f"No step comes after {assignment.title}.")
-            elif done and after:
-                console.print(f"When you are through with the lesson, press n to go on to {after.title}.")
-            show_progress(console, State.read(project))
             say = ", ".join(f"{key} {what}" for key, what in KEYS.items()) if has_keys else "Ctrl-C ends"
             console.print(f"[dim]Watching. Save a file to check again; {say}.[/]")
             files, keys = events.take()
+
+
+def may_go_on(assignment: Assignment, state: State) -> bool:
+    """Tell whether the plain version works, as far as that is known."""
+    return {required.name for required in plain(assignment)} <= set(state.done.get(assignment.name, []))
+
+
+def words_for(assignment: Assignment, project: Path, has_keys: bool = False) -> Words:
+    """Return what to do for help and to go on: keys, where there are some, else commands."""
+    after = next_step(assignment)
+    if has_keys:
+        return Words("press h", "press n" if after else "")
+    where = f" {project}"
+    with contextlib.suppress(WrongUse):
+        where = "" if find_playground(None) == project else where
+    return Words("tutorial hint", f"tutorial start {number(after.step)}{where} --keep" if after else "")
 
 
 def next_step(assignment: Assignment) -> Assignment | None:
@@ -190,23 +218,30 @@ def check_once(
     console: Console,
     project: Path,
     assignment: Assignment,
+    words: Words,
     files: set[str],
     everything: bool,
-    cancel: threading.Event,
-) -> bool:
-    """Check a playground, what the saved files concern first; tell whether all is done, and not given up."""
-    concerned = (
+    events: Events,
+) -> None:
+    """Check a playground, what the saved files concern first."""
+    first = [
         required.name
-        for required in assignment.requirements
+        for part in sections(assignment).values()
+        for required in part
         if files & set(hints(required.module, required.name)["files"])
-    )
+    ]
     try:
-        return judge(console, project, assignment, everything=everything, first=concerned, cancel=cancel).good
+        judge(
+            *(console, project, assignment, words),
+            go_on="all" if everything else "hardened",
+            first=first,
+            on_problem=events.explained,
+            cancel=events.stale,
+        )
     except Cancelled:
-        console.print("[dim]Given up.[/]")
+        console.print("[dim]The rest was not looked at.[/]")
     except (CannotCheck, OSError) as error:
         console.print(f"[red]{error}[/]")
-    return False
 
 
 def begin(console: Console, project: Path, assignment: Assignment) -> None:

@@ -1,23 +1,32 @@
 """A pytest plugin that tells `tutorial check` what happens: one line of JSON for each event, as it happens.
 
-Loaded with `-p`. The environment names the file (`TUTORIAL_REPORT`) and the tests to begin with
-(`TUTORIAL_FIRST`, names with commas between).
+Loaded with `-p`. The environment names the file (`TUTORIAL_REPORT`), the tests to begin with
+(`TUTORIAL_FIRST`, names with commas between, in groups with semicolons between), and those without which
+the others need not run (`TUTORIAL_NEEDED`).
 """
 
+import inspect
 import json
 import linecache
 import os
 import re
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from tutorial.services.processes import patience
+
 LONGEST = 2000  # characters of any text that is passed on
 # Later for what takes longer to start: servers and commands, then a worker, then a browser.
+# A test that starts and stops nothing itself has its answers in milliseconds. It waits for them this part of
+# what tests wait elsewhere, so that a mistake is known soon.
+HURRY = 0.3
 COSTS = {"site": 1, "server": 1, "pytestconfig": 1, "mail_server": 2, "worker": 2, "mail": 2, "browser": 3}
 
 _pid = os.getpid()
+_patience = os.environ.get("TUTORIAL_PATIENCE", "inf")
 _comparison: dict[str, str] | None = None
 _failed: set[str] = set()
 
@@ -57,13 +66,12 @@ def function_name(item: pytest.Item) -> str:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run first what was asked for, then the fast tests."""
-    first = os.environ.get("TUTORIAL_FIRST", "").split(",")
-
-    def rank(item: pytest.Item) -> tuple[int, int]:
-        name = function_name(item)
-        return first.index(name) if name in first else len(first), cost(item)
-
-    items.sort(key=rank)
+    groups = os.environ.get("TUTORIAL_FIRST", "").split(";")
+    ranks: dict[str, int] = {}
+    for rank, group in enumerate(groups):
+        for name in group.split(","):
+            ranks.setdefault(name, rank)
+    items.sort(key=lambda item: (ranks.get(function_name(item), len(groups)), cost(item)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -82,9 +90,14 @@ def pytest_runtest_logstart(nodeid: str) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave out the other cases of a requirement that has failed."""
+    """Leave out the other cases of a requirement that has failed, and say how long to wait for answers."""
     global _comparison
     _comparison = None
+    os.environ["TUTORIAL_PATIENCE"] = _patience
+    if "site" not in inspect.signature(getattr(item, "function", item)).parameters:
+        os.environ["TUTORIAL_PATIENCE"] = str(HURRY * patience(1))
+    if playwright := sys.modules.get("playwright.async_api"):
+        playwright.expect.set_options(timeout=1000 * patience(10))
     if item.nodeid.partition("[")[0] in _failed:
         pytest.skip("another case of it has failed")
 
@@ -119,6 +132,8 @@ def pytest_runtest_makereport(
     }
     if report.failed and call.excinfo:
         _failed.add(item.nodeid.partition("[")[0])
+        if function_name(item) in os.environ.get("TUTORIAL_NEEDED", "").split(","):
+            item.session.shouldfail = "the others build on it"
         event |= failure(item, call.excinfo, report)
     tell(**event)
     return report
