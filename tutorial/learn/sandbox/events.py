@@ -94,7 +94,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     global _comparison
     _comparison = None
     os.environ["TUTORIAL_PATIENCE"] = _patience
-    if "site" not in inspect.signature(getattr(item, "function", item)).parameters:
+    if isinstance(item, pytest.Function) and "site" not in inspect.signature(item.function).parameters:
         os.environ["TUTORIAL_PATIENCE"] = str(HURRY * patience(1))
     if playwright := sys.modules.get("playwright.async_api"):
         playwright.expect.set_options(timeout=1000 * patience(10))
