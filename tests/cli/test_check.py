@@ -12,9 +12,12 @@ from tutorial.course.assignment import exercise_assignment, step_assignment
 from tutorial.course.files import write_files
 from tutorial.course.steps import ROOT, all_steps, find_step, number
 from tutorial.learn import check as checking
-from tutorial.learn.check import Cancelled, check
+from tutorial.learn.check import Cancelled, Verdict, check
 from tutorial.learn.explain import expected_and_seen, hints, read_hints
 from tutorial.learn.playground import STATE, State
+from tutorial.learn.progress import remember
+from tutorial.learn.render import new_console, progress, show_sections
+from tutorial.learn.sections import PLAIN, sections
 
 LONG = pytest.mark.long
 STEP_2 = step_assignment("2")
@@ -245,8 +248,9 @@ def test_the_first_problem_says_all_a_learner_needs(tutorial, project):
     done = tutorial("check", 2, directory, "-k", f"{FEW} or another_room or longest")
     assert done.exit_code == 1
     lines = done.output.splitlines()
-    assert any(line.startswith("✗ What one person says reaches everybody") for line in lines)
-    assert any(line.startswith("· Each room has a group of its own") for line in lines)
+    assert any(line.startswith("✗ The plain version") for line in lines)
+    assert any(line.startswith("  ✗ What one person says reaches everybody") for line in lines)
+    assert any(line.startswith("  · Each room has a group of its own") for line in lines)
     [head] = [line for line in lines if line.startswith("chat/consumers.py: What one person says reaches")]
     assert lines.index(head) > 3
     assert "No handler for message type chat_msg" in done.output
@@ -255,7 +259,7 @@ def test_the_first_problem_says_all_a_learner_needs(tutorial, project):
     assert "\x1b[" not in done.output
     state = State.read(directory)
     assert (state.stuck, state.place) == ("test_a_message_reaches_everyone_in_the_room", "chat/consumers.py")
-    assert state.done["step01_setup"] == ["test_the_layer_is_redis"]
+    assert state.mistake == "ValueError: No handler for message type chat_msg"
 
 
 @LONG
@@ -293,7 +297,7 @@ def test_a_check_can_be_given_up(project):
     """A save while a check runs ends it, with all it had started."""
     cancel = threading.Event()
     with pytest.raises(Cancelled):
-        check(project(2), STEP_2, cancel=cancel, on_state=lambda *_: cancel.set())
+        check(project(2), STEP_2, cancel=cancel, on_change=lambda verdict: cancel.set())
 
 
 def test_without_the_development_packages_a_line_says_what_to_run(tutorial, monkeypatch, tmp_path):
@@ -303,6 +307,80 @@ def test_without_the_development_packages_a_line_says_what_to_run(tutorial, monk
     assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
     assert "pytest_django" in done.stderr
     assert "make setup" in done.stderr
+
+
+PLAIN_CONSUMER = """
+import json
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+
+class ChatConsumer(AsyncWebsocketConsumer):
+    async def connect(self):
+        self.group = "chat_" + self.scope["url_route"]["kwargs"]["room_name"]
+        await self.channel_layer.group_add(self.group, self.channel_name)
+        await self.accept()
+
+    async def disconnect(self, close_code):
+        await self.channel_layer.group_discard(self.group, self.channel_name)
+
+    async def receive(self, text_data):
+        message = json.loads(text_data)["message"]
+        event = {"type": "chat_message", "message": message, "username": self.scope["user"].username}
+        await self.channel_layer.group_send(self.group, event)
+
+    async def chat_message(self, event):
+        await self.send(text_data=json.dumps({"message": event["message"], "username": event["username"]}))
+"""
+
+
+def test_the_plain_version_is_judged_first_and_may_be_left(tutorial, project):
+    """The sections come in the lesson's order; once the plain one is met, you read that you can go on."""
+    directory = project(2)
+    (directory / "chat/consumers.py").write_text(PLAIN_CONSUMER)
+    done = tutorial("check", 2, directory)
+    assert done.exit_code == 1
+    for text in (
+        r"✓ The plain version +4 of 4\n✗ A room called 日本語 +0 of 2\n  ✗ A room may be called",
+        r"Step 2 \(consumer\): 4 of 4 plain, 0 of 6 hardened",
+        r"The plain version of step 2 works. You can go on to step 3 \(tutorial start 3 \S+ --keep\)",
+    ):
+        assert re.search(text, done.output), done.output
+
+
+def test_a_hardened_requirement_does_not_keep_the_others_from_being_judged(project):
+    """In watch, a failure stops what builds on it: after one of the plain version nothing more is judged."""
+    directory = project(2)
+    (directory / "chat/consumers.py").write_text(PLAIN_CONSUMER)
+    only = "any_room or too_long or reaches or layer_is"
+    verdict = check(directory, STEP_2, only=only, go_on="hardened")
+    assert len(verdict.names("not yet")) == 2
+    assert verdict.names("done") == ["test_a_message_reaches_everyone_in_the_room", "test_the_layer_is_redis"]
+    replace(directory, "chat/consumers.py", '"type": "chat_message"', '"type": "chat_msg"')
+    verdict = check(directory, STEP_2, only=only, go_on="hardened")
+    assert [*verdict.states.values()] == ["not yet"]
+
+
+def test_what_was_met_stays_counted_until_it_is_tried_and_fails():
+    """A check that stops early takes nothing away; what fails is taken away."""
+    first, second, third = STEP_2.requirements[:3]
+    state = State("step02_consumer", {"step02_consumer": [first.name, second.name]})
+    remember(state, STEP_2, Verdict(states={first: "not yet", third: "done"}))
+    assert progress(STEP_2, state) == (2, 10)
+    console = new_console()
+    with console.capture() as shown:
+        show_sections(console, STEP_2, Verdict([first], {first: "not yet"}), state, everything=False, only="")
+    assert f"✓ {second.text} (not looked at again)" in shown.get()
+
+
+def test_every_hint_belongs_to_a_section():
+    """Each requirement of a step is in one of its lesson's sections."""
+    for step in all_steps():
+        assignment = step_assignment(step.name)
+        named = {hint["section"] for hint in read_hints(step.name.partition("_")[0]).values()}
+        titles = assignment.about["minutes"]
+        assert not isinstance(titles, dict) or {*sections(assignment)} <= {*titles}
+        assert PLAIN in named
 
 
 def test_every_hint_points_at_something():

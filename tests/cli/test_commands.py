@@ -5,6 +5,7 @@ import fcntl
 import os
 import pty
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import pytest
 from tests.cli.conftest import contents, replace
 from tutorial.course.assignment import all_exercises, exercise_assignment, step_assignment
 from tutorial.course.files import write_files
-from tutorial.course.steps import ROOT, all_steps, find_step, number
+from tutorial.course.steps import ROOT, all_steps, find_step
 from tutorial.learn.playground import STATE, State, start
+from tutorial.learn.sections import plain
 from tutorial.learn.watch import Events
 from tutorial.services.processes import Process, end_tree, wait_until
 
@@ -46,6 +48,9 @@ def test_each_call_of_hint_says_more(tutorial, mine):
     assert "tutorial solve 3 chat/consumers.py" in said[5]
     assert len(set(said)) == 6
     assert said[5:] == [said[5]] * 3
+    # Another mistake begins anew.
+    note(mine, mistake="NameError: name 'hashlib' is not defined")
+    assert tutorial("hint", 3, mine).output.startswith("Hint 1 of 6")
 
 
 def test_a_file_that_is_missing_has_hints_too(tutorial, mine):
@@ -74,7 +79,12 @@ def test_compare_shows_what_differs(tutorial, mine, monkeypatch, columns):
     [mistaken] = [line for line in done.output.splitlines() if "MAX_MESSAGE = 99" in line]
     assert ("MAX_MESSAGE = 4096" in mistaken) == (columns == 160)
     assert all(len(line) <= columns for line in done.output.splitlines())
+    # Of a file that is missing you see how it begins; all of it if you ask.
+    last_line = "UnknownPathConsumer.as_asgi()"
+    assert "All of it: tutorial compare --only chat/routing.py" in done.output
+    assert last_line not in done.output
     done = tutorial("compare", 3, mine, "--only", "chat/routing.py")
+    assert last_line in done.output
     assert "consumers.py ───" not in done.output
     (mine / "chat/__init__.py").unlink()
     done = tutorial("compare", 3, mine, "--only", "chat/__init__.py")
@@ -94,6 +104,9 @@ def test_solve_asks_and_keeps_what_was_there(tutorial, mine):
     [kept] = (mine / "chat").glob("consumers.py-*")
     assert kept.read_text() == "# mine\n"
     assert kept.name in done.output
+    if shutil.which("git"):
+        status = subprocess.check_output(["git", "status", "--short"], cwd=mine, text=True)
+        assert "?? " not in status
 
 
 @pytest.mark.parametrize(
@@ -122,6 +135,7 @@ def test_solve_asks_and_keeps_what_was_there(tutorial, mine):
             (f"start 3 {{root}}/{place}", "belongs to the course")
             for place in (".", "..", "step03_routing", "step03_routing/chat", "docs/mine", ".venv")
         ),
+        ("start 2 {mine} --keep", "--keep only goes forward"),
         ("start 3 {root}/.git", "/.git "),
         ("start 3 {root}/Makefile", "is a file"),
     ],
@@ -160,6 +174,23 @@ def test_commands_work_from_inside_the_playground(tutorial, mine, monkeypatch):
     assert "step 3 (routing)" in done.output
 
 
+def test_a_project_that_start_did_not_make_is_known_by_its_files(tutorial, mine, monkeypatch):
+    """In a Django project without a note of progress, you read which step it looks like, and go on."""
+    (mine / STATE).unlink()
+    monkeypatch.chdir(mine / "chat")
+    for file, title in (("consumers.py", "step 2 (consumer)"), ("routing.py", "step 3 (routing)")):
+        (mine / "chat" / file).touch()
+        done = tutorial("compare")
+        assert f"{mine} looks like {title}: it has chat/{file}" in done.output
+
+
+def test_a_look_back_leaves_your_place(tutorial, mine):
+    """A check of an earlier step judges that step, and you're still at yours."""
+    (mine / "config/urls.py").write_text("urlpatterns = [\n")
+    assert "step 2 (consumer)" in tutorial("check", 2, mine).output
+    assert State.read(mine).assignment == "step03_routing"
+
+
 def test_progress_that_cannot_be_written_is_no_failure(tutorial, mine, monkeypatch):
     """In a read-only directory a check still judges, and says that it can't remember."""
 
@@ -173,8 +204,8 @@ def test_progress_that_cannot_be_written_is_no_failure(tutorial, mine, monkeypat
     assert "could not be written" in done.output
 
 
-def test_watch_checks_each_save_and_goes_on_to_the_next_step(tmp_path):
-    """A save is checked at once; when all is done, you go on to the next step with your code as it is."""
+def test_watch_checks_each_save_and_leaves_the_project_alone(tutorial, tmp_path):
+    """A save is checked at once; when all is done, you read how to go on. Only then is the next step begun."""
     mine = tmp_path / "mine"
     start(step_assignment("1"), mine)
     write_files(step_assignment("1").solution, mine)
@@ -185,20 +216,20 @@ def test_watch_checks_each_save_and_goes_on_to_the_next_step(tmp_path):
         watching.wait_for_output("config/urls.py:1: SyntaxError", 60)
         watching.wait_for_output("Watching. Save a file to check again; Ctrl-C ends.", 60)
         (mine / "config/urls.py").write_bytes((find_step("1") / "config/urls.py").read_bytes())
-        for text in (
-            "Step 1 (setup) is done",
-            "On to step 2 (consumer)",
-            "And 2 more: chat/__init__.py, chat/consumers.py",
-            "7 of 57 requirements",
-        ):
+        finished = contents(mine)
+        for text in ("Step 1 (setup) is done", "Finish reading, then go on to step 2: tutorial start 2"):
+            watching.wait_for_output(text, 180)
+        wait_until(lambda: State.read(mine).done, 60, "the note of progress")
+        assert {**contents(mine), STATE: b""} == {**finished, STATE: b""}
+        assert tutorial("start", 2, mine, "--keep").exit_code == 0
+        for text in ("against step 2 (consumer)", "And 2 more: chat/__init__.py", "0 of 4 plain"):
             watching.wait_for_output(text, 180)
         os.kill(watching.pid, signal.SIGINT)
         wait_until(lambda: not watching.running, 60, "the end of watch")
         assert "Traceback" not in watching.output
     state = State.read(mine)
     assert state.assignment == "step02_consumer"
-    assert len(state.done["step01_setup"]) == 7
-    assert number(find_step(state.assignment)) == 2
+    assert len(state.done["step01_setup"]) == len(step_assignment("1").requirements)
 
 
 def test_what_watch_writes_itself_is_no_save(tmp_path):
@@ -244,23 +275,30 @@ def test_watch_takes_single_keys(tmp_path):
 
     try:
         for key, text in (
-            ("", "press n to go on to step 2 (consumer)"),
+            ("", "Finish reading, then press n for step 2."),
             ("", "h hint, a check all, n next step, q quit"),
             ("n", "On to step 2 (consumer)"),
-            ("", "And 2 more: chat/__init__.py, chat/consumers.py"),
+            ("", "And 2 more: chat/__init__.py"),
+            ("", "More help: press h"),
             ("", "q quit"),
             ("h", "Hint 1 of "),
-            ("n", "Step 2 (consumer) is not done"),
+            ("n", "Step 2 (consumer) isn't done"),
             ("", "q quit"),
             ("a", "chat/consumers.py is missing"),
             ("n", "press n again"),
             ("n", "On to step 3 (routing)"),
             ("", "q quit"),
+            # With the plain version met, n asks nothing.
+            ("n", "On to step 4 (client)"),
+            ("", "q quit"),
         ):
+            if text.startswith("On to step 4"):
+                names = [required.name for required in plain(step_assignment("3"))]
+                note(mine, done=State.read(mine).done | {"step03_routing": names})
             os.write(ours, key.encode())
             wait_until(lambda text=text: comes(text), 60, text)
             before_it, _, shown = shown.partition(text)
-            if text.startswith(("And 1 more", "Hint")):
+            if text.startswith(("And 2 more", "Hint")):
                 assert "\x1b[2J" not in before_it
         os.write(ours, b"q")
         assert watching.wait(60) == 0

@@ -2,12 +2,15 @@
 
 import errno
 import itertools
+import os
 import re
 import resource
 import signal
 import subprocess
 import sys
 
+import httpx
+import psutil
 import pytest
 
 from tests.cli.conftest import contents, needs_git
@@ -15,7 +18,8 @@ from tutorial.course.assignment import all_exercises, exercise_assignment, proje
 from tutorial.course.steps import all_steps, find_step, number
 from tutorial.learn import playground
 from tutorial.learn.playground import State, go_on, start
-from tutorial.services.processes import wait_until
+from tutorial.services.ports import free_port
+from tutorial.services.processes import Process, wait_until
 
 LATER = [step for step in all_steps() if number(step) > 1]
 
@@ -78,15 +82,46 @@ def test_an_old_directory_is_moved_aside(tutorial, mine):
     asides = [path for path in mine.parent.iterdir() if re.fullmatch(r"mine-[-\d]{17}(-\d)?", path.name)]
     assert len(asides) == 2
     assert [path.read_text() for path in mine.parent.glob("*/thesis.txt")] == ["years of work"]
-    assert "is now in" in done.output
+    assert "A copy of what was in" in done.output
 
 
 def test_progress_outlives_a_new_start(tmp_path):
     """If you start another step in the same directory, your earlier work is kept."""
     start(step_assignment("2"), tmp_path / "mine")
-    State("step02_consumer", {"step02_consumer": ["test_a"]}).write(tmp_path / "mine")
+    State("step02_consumer", {"step04_client": ["test_a"]}).write(tmp_path / "mine")
     start(step_assignment("3"), tmp_path / "mine")
-    assert State.read(tmp_path / "mine") == State("step03_routing", {"step02_consumer": ["test_a"]})
+    state = State.read(tmp_path / "mine")
+    assert (state.assignment, state.done.pop("step04_client")) == ("step03_routing", ["test_a"])
+    # The steps before it are laid out finished.
+    assert [*state.done] == ["step01_setup", "step02_consumer"]
+    assert len(state.done["step02_consumer"]) == len(step_assignment("2").requirements)
+
+
+def test_a_running_server_survives_a_new_start(tmp_path):
+    """A server in the playground goes on there and serves the new files; your database is kept, too."""
+    mine = tmp_path / "mine"
+    start(step_assignment("3"), mine)
+    (mine / "db.sqlite3").write_text("mine")
+    (mine / "notes.txt").write_text("mine")
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port := free_port())]
+    with Process(command, mine, {**os.environ}) as server:
+        server.spawn()
+        url = f"http://127.0.0.1:{port}/chat"
+        wait_until(lambda: answers(f"{url}/consumers.py") == 200, 60, "the server")
+        assert answers(f"{url}/routing.py") == 404
+        aside = start(step_assignment("4"), mine)
+        assert answers(f"{url}/routing.py") == 200
+        assert psutil.Process(server.pid).cwd() == str(mine)
+    assert (mine / "db.sqlite3").read_text() == (aside / "notes.txt").read_text() == "mine"
+    assert not (mine / "notes.txt").exists()
+
+
+def answers(url):
+    """Return the status with which a server answers, or None."""
+    try:
+        return httpx.get(url, trust_env=False).status_code
+    except httpx.TransportError:
+        return None
 
 
 @pytest.mark.long
@@ -115,19 +150,22 @@ def test_an_exercise_is_set_up(tutorial, tmp_path, exercise):
         (playground.Path, "write_bytes", 1),
         (playground.Path, "write_bytes", 7),
         (playground, "make_repository", 0),
-        (playground, "swap", 0),
-        # The old directory has another name by then, and gets its own back.
-        (playground.Path, "rename", 1),
+        (playground.shutil, "copytree", 0),
+        (playground.Path, "rename", 0),
+        # The copy is complete, and the new files are taking their places.
+        (playground.Path, "unlink", 0),
+        (playground.os, "replace", 1),
+        (playground.os, "replace", 9),
     ],
 )
 def test_an_interrupted_start_changes_nothing(mine, monkeypatch, interruption, place, name, at):
     """Ctrl-C or a full disk at any point leaves the old directory as it was and no half-made one."""
     calls, real = itertools.count(), getattr(place, name)
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         if next(calls) == at:
             raise interruption
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(place, name, interrupted)
     with pytest.raises((KeyboardInterrupt, OSError)):
@@ -198,7 +236,11 @@ def test_going_on_keeps_what_the_learner_wrote(tmp_path):
     assert ".byline" in style
     assert (mine / "blog/views.py").exists()
     assert not (mine / "blog/tasks.py").exists()
-    assert State.read(mine).assignment == "step05_celery"
+    state = State.read(mine)
+    assert state.assignment == "step05_celery"
+    # Not met when you went on, so no step after it asks for it.
+    assert "test_step04_client.py::test_two_people_chat" in state.left_open
+    assert not any("step03" in test for test in state.left_open)
     assert git(mine, "log", "--format=%s").splitlines() == [
         "Start of step 5 (celery)",
         "Before step 5 (celery)",

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -143,7 +144,7 @@ def current_assignment(directory: Path, name: str | None) -> tuple[Assignment, s
     guess, sign = all_steps()[0], "no file of a later one"
     for step in all_steps():
         before = earlier_step(step)
-        own = [file for file in project_files(step) if file.endswith(".py") and not file.startswith("tests/")]
+        own = [file for file in project_files(step) if re.fullmatch(r"(?!tests/).*[^_]\.py", file)]
         own = [file for file in own if not (before and (before / file).exists())]
         if before and (found := next((file for file in own if (directory / file).is_file()), "")):
             guess, sign = step, found

@@ -104,8 +104,9 @@ def show_sections(
     for title, part in parts.items():
         states = [judged.get(required.name) or ("kept" if required.name in met else "") for required in part]
         count = sum(its not in ("not yet", "") for its in states)
-        mark = "not yet" if "not yet" in states else "" if count < len(part) else max(states, key=RANK.index)
         if part:
+            mark = "not yet" if "not yet" in states else ""
+            mark = max(states, key=RANK.index) if count == len(part) else mark
             show_row(console, mark, title or assignment.title.capitalize(), f"{count} of {len(part)}")
         if everything or title in failed or (title == in_work and not failed):
             for required, its in zip(part, states, strict=True):
