@@ -343,7 +343,7 @@ def test_the_plain_version_is_judged_first_and_may_be_left(tutorial, project):
     for text in (
         r"✓ The plain version +4 of 4\n✗ A room called 日本語 +0 of 2\n  ✗ A room may be called",
         r"Step 2 \(consumer\): 4 of 4 plain, 0 of 6 hardened",
-        r"The plain version of step 2 works. You can go on to step 3 \(tutorial start 3 \S+ --keep\)",
+        r"The plain version of step 2 works. You can go on to step 3 \(tutorial start 3\s+\S+ --keep\)",
     ):
         assert re.search(text, done.output), done.output
 

@@ -205,7 +205,7 @@ def test_progress_that_cannot_be_written_is_no_failure(tutorial, mine, monkeypat
 
 
 def test_watch_checks_each_save_and_leaves_the_project_alone(tutorial, tmp_path):
-    """A save is checked at once; when all is done, you read how to go on. Only then is the next step begun."""
+    """A save is checked at once; when all is done, you read how to go on, and nothing else happens."""
     mine = tmp_path / "mine"
     start(step_assignment("1"), mine)
     write_files(step_assignment("1").solution, mine)
