@@ -54,7 +54,7 @@ def find_project(name: str | None) -> Path:
     try:
         return find_step(name)
     except UnknownStep:
-        if not Path(name).is_dir():
+        if not (name and Path(name).is_dir()):
             raise
     from tutorial.learn.playground import find_playground
 
