@@ -116,6 +116,7 @@ TABLE = {
         "a method outside its class": ("", "    async def chat_message(", "async def chat_message("),
         "a line too far to the right": ("", "        await self.accept()", "         await self.accept()"),
         "a name that nothing imports": ("", "import hashlib\n", ""),
+        "a name imported under another": ("", "import suppress\n", "import supress\n"),
         "a name from another place": ("", "MAX_MESSAGE = 4096  # bytes of UTF-8\n", ""),
     },
     (3, ROUTING): {
@@ -160,7 +161,10 @@ TABLE = {
     (4, CONSUMERS): {
         "a socket without a login": ("without_a_login", 'not self.scope["user"].is_authenticated', "False"),
     },
-    (4, "chat/urls.py"): {"no namespace in chat": ("cannot_be_a_room", 'app_name = "chat"\n', "")},
+    (4, "chat/urls.py"): {
+        "no namespace in chat": ("cannot_be_a_room", 'app_name = "chat"\n', ""),
+        "another name for a URL": ("cannot_be_a_room", 'name="room"', 'name="rom"'),
+    },
     (4, "config/urls.py"): {"chat is not included": ("two_people", INCLUDE_CHAT, "")},
     (4, "chat/views.py"): {
         "no login_required": ("needs_a_login", "@login_required\ndef room(", "def room("),
@@ -217,6 +221,12 @@ MISTAKES["routing before the apps are loaded"].changes[CONSUMERS] = USE_A_MODEL
 # For a mistake the line it is in, as its text or as a number, and the first line of a check behind the place;
 # then a part of the hint.
 SAYS = {
+    "a name imported under another": (
+        "with suppress(",
+        "The name suppress is not defined",
+        "imports supress. Did you mean suppress there?",
+    ),
+    "another name for a URL": ("", "The form says", 'No path() is called name="room"'),
     "an app twice": ('"channels",', '"channels" is in INSTALLED_APPS twice', "Take one"),
     "accept without await": ("self.accept()", "self.accept() is never awaited", "await self.accept(…)"),
     "group_send without await": (

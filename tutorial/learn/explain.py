@@ -186,7 +186,7 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     """
     expected, seen = expected_and_seen(event)
     known = hints(required.module, required.name)
-    sign = symptom(event["server"], event["message"])
+    sign = symptom(event["server"], f"{event['error']}: {event['message']}")
     frames = [tuple(frame) for frame in (*reversed(event["frames"]), *reversed(event["server_frames"]))]
     candidates = [(file, 0) for file in sign.files] if sign else []
     candidates += [*frames, *((file, 0) for file in known["files"])]
@@ -199,7 +199,7 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
         hint = sign.hint
         seen = sign.text if sign.text in short(event["server"]) else seen
     elif undefined := re.search(r"name '(\w+)' is not defined", f"{event['message']}\n{event['server']}"):
-        hint = name_hint(undefined[1], file, assignment.solution)
+        hint = name_hint(undefined[1], file, project / file, assignment.solution)
     elif file in pending:
         state = "is still as it was at the start" if (project / file).exists() else "is not there yet"
         hint = f"{file} {state}. {assignment.readme.parent.name}/README.md says what to write."

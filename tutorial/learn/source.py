@@ -231,23 +231,32 @@ def undefined_names(files: Mapping[str, Path]) -> list[tuple[str, int, str]]:
     ]
 
 
-def name_hint(name: str, file: str, solution: Mapping[str, bytes]) -> str:
+def imported_names(tree: ast.Module) -> Iterator[tuple[str, ast.Import | ast.ImportFrom]]:
+    """Find the names that imports give to a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from ((alias.asname or alias.name, node) for alias in node.names)
+
+
+def name_hint(name: str, file: str, mine: Path, solution: Mapping[str, bytes]) -> str:
     """Return where a name that is not defined comes from, as the solution has it.
 
     Args:
         name: The name.
-        file: The file that lacks it.
+        file: The file that lacks it, by its path in the project.
+        mine: Where the learner's is.
         solution: The solution's files.
     """
+    imported = {alias: node.lineno for alias, node in imported_names(ast.parse(mine.read_bytes()))}
+    if close := difflib.get_close_matches(name, imported, 1, ALIKE):
+        return f"Line {imported[close[0]]} imports {close[0]}. Did you mean {name} there?"
     sources = [file, *solution] if file in solution else [*solution]
     trees = {source: ast.parse(solution[source]) for source in sources if source.endswith(".py")}
     for source, tree in trees.items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                for alias in node.names:
-                    if name == (alias.asname or alias.name):
-                        node.names = [alias]
-                        return f"Nothing in this file imports it. Add: {ast.unparse(node)}"
+        for alias, node in imported_names(tree):
+            if alias == name:
+                node.names = [one for one in node.names if name in (one.asname, one.name)]
+                return f"Nothing in this file imports it. Add: {ast.unparse(node)}"
         if any(name in ast.unparse(node).split("=")[0].split() for node in tree.body) or name in {
             *methods(tree),
             *classes(tree),

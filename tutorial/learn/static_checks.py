@@ -115,9 +115,13 @@ def mistakes(files: dict[str, Path], assignment: Assignment) -> list[Problem]:
     """Return what is wrong in files that Python can read."""
     solution = assignment.solution
     everything = "\n".join(path.read_bytes().decode(errors="replace") for path in files.values())
+    # Each name once in a file, at its first line.
+    undefined = {(file, name): line for file, line, name in reversed(undefined_names(files))}
     problems = [
-        Problem(f"The name {name} is not defined", file, line, hint=name_hint(name, file, solution))
-        for file, line, name in undefined_names(files)
+        Problem(
+            f"The name {name} is not defined", file, line, hint=name_hint(name, file, files[file], solution)
+        )
+        for (file, name), line in reversed(undefined.items())
     ]
     for name, path in files.items():
         written = Written(ast.parse(path.read_bytes()), ast.parse(solution.get(name, b"")), everything)
