@@ -36,7 +36,7 @@ def silent_port():
 
 @pytest.fixture
 def production(settings):
-    """Set what differs when DEBUG is off: only one host name, and only HTTPS."""
+    """Set what differs in production: only one host name, and only HTTPS."""
     settings.ALLOWED_HOSTS = ["chat.example.com"]
     settings.SECURE_SSL_REDIRECT = True
 
@@ -79,7 +79,7 @@ def test_the_broker_comes_back_and_so_does_the_server(client, use_broker):
 
 @pytest.mark.usefixtures("production")
 def test_a_probe_knows_neither_name_nor_https(client):
-    """With DEBUG off, a probe by address and plain HTTP gets its answer: no 400, no redirect."""
+    """In production, a probe by address and plain HTTP gets its answer: no 400, no redirect."""
     response = client.get("/healthz", headers={"host": "10.0.0.7:8000"})
     assert response.status_code == 200, f"The probe got {response.status_code}."
     assert response.json() == HEALTHY

@@ -20,7 +20,7 @@ PATIENCE = 20  # seconds, more on a busy machine
 def servers(site):
     """Two server processes of the step, as in production, with a short lease."""
     env, site.env = site.env, site.env | {"PRESENCE_LEASE": str(LEASE)}
-    servers = [site.server("uvicorn"), site.server("uvicorn")]
+    servers = [site.server("runserver"), site.server("uvicorn")]
     site.env = env
     return servers
 

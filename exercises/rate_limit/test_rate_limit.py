@@ -242,7 +242,7 @@ def messages(page):
 
 async def test_the_page_says_why_it_was_closed_and_stays_away(enter, site):
     """After close code 4008 the page says "too many messages" and stays away for at least 10 s."""
-    page = await enter("alice", site.shared_server("daphne"))
+    page = await enter("alice", site.shared_server("runserver"))
     await page.evaluate("""() => {
         window.delays = [];
         const wait = window.setTimeout.bind(window);
@@ -257,7 +257,7 @@ async def test_the_page_says_why_it_was_closed_and_stays_away(enter, site):
 
 async def test_the_page_does_not_flood_after_an_outage(enter, site):
     """Forty messages typed while the server was away arrive in order, and the page is not cut off."""
-    server = site.server("daphne")
+    server = site.server("runserver")
     alice, bob = await enter("alice", server), await enter("bob", server)
     await asyncio.to_thread(server.stop)
     await expect(alice.get_by_role("status")).to_contain_text("Connection lost")

@@ -408,7 +408,7 @@ async def say(page, message):
 
 async def test_a_reload_loses_nothing_that_was_typed(open_page, site, room):
     """Messages you type while the server is down survive a reload of the page, and are delivered once."""
-    server = site.server("uvicorn")
+    server = site.server("runserver")
     address = f"{server.url}/chat/room/?{urlencode({'name': room})}"
     alice, bob = await open_page(address, "alice"), await open_page(address, "bob")
     for page in (alice, bob):

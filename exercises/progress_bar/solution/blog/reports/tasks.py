@@ -21,7 +21,7 @@ def group_of(report_id):
     return f"report_{report_id}"
 
 
-@shared_task(acks_late=True, reject_on_worker_lost=True)
+@shared_task
 def work_on(report_id):
     """Count the next post of a report, send the state to its pages, and leave the rest to the next task."""
     report = Report.objects.filter(pk=report_id, finished=False).first()
