@@ -10,7 +10,7 @@ from tutorial.course.assignment import exercise_assignment
 from tutorial.course.files import copy_project, write_files
 from tutorial.course.steps import ROOT, find_step
 from tutorial.services.ports import port_problem
-from tutorial.testing.site import SERVERS, Server, Site
+from tutorial.testing.site import PRODUCTION, SERVERS, Server, Site
 
 APPLICATION = "config.asgi:application"
 UVICORN = tuple(SERVERS["uvicorn"])
@@ -101,9 +101,8 @@ def open_sites(broker_url: str, directory: Path) -> dict[str, Site]:
     step = find_step("5")
     copy = copy_project(step, directory / "tuned", "tests")
     write_files(exercise_assignment("tuned_consumer").solution, copy)
-    production = {"DEBUG": "0", "SECRET_KEY": "for-a-measurement-only", "ALLOWED_HOSTS": "127.0.0.1"}
-    course = Site(step, broker_url, production)
-    return {"step05": course, "none": course, "tuned": Site(copy, broker_url, production)}
+    course = Site(step, broker_url, PRODUCTION)
+    return {"step05": course, "none": course, "tuned": Site(copy, broker_url, PRODUCTION)}
 
 
 def missing(peer: Peer, port: int) -> str | None:

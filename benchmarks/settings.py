@@ -1,14 +1,11 @@
-"""A step's settings, with the channel layer and the queue that the environment names."""
+"""A step's production settings, with the channel layer and the queue that the environment names."""
 
 import os
 
-from config import settings as step
-from config.settings import *  # noqa: F403
+from config import production as step
+from config.production import *  # noqa: F403
 
-# The load comes over plain HTTP from this machine.
-SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
-
-HOSTS = {"hosts": step.CHANNEL_LAYERS["default"]["CONFIG"].get("hosts", [step.REDIS_URL])}
+HOSTS = {"hosts": step.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"]}
 ROOMY = {"capacity": 1000}
 LAYERS = {
     "core": ("channels_redis.core.RedisChannelLayer", HOSTS | ROOMY),
