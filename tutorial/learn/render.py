@@ -29,7 +29,7 @@ MARKS = {
 }
 RANK = ["done", "kept", "skipped"]  # of the states of what is met, the most remarkable last
 BEGINNING = 5  # lines of a missing file that a comparison shows
-WIDE = 120  # columns from which two versions of a file stand side by side
+WIDE = 120  # columns from which two versions of a file fit side by side
 CONTEXT = 3  # lines around a difference
 
 
