@@ -2,20 +2,24 @@
 
 What a fenced block means is said by its info string, of which a code host shows nothing:
 
-    python chat/routing.py    a listing: verbatim in that file of the step; its lines are typed in
-    diff chat/routing.py      a mistake made on purpose, taken back at the next heading of level 2
+    python chat/routing.py    a new file, typed as it is here; of a file that exists, lines that are in it
+    diff chat/consumers.py    lines to add and to remove, for good; the others say where
+    diff PATH mistake         a mistake made on purpose, taken back at the next heading
     console                   commands after `$ `, each with all of its output
     console NAME              the same in the terminal NAME, where the last command goes on running;
                               without a command, what that terminal has printed since
-    text page PATH [USER]     a page of the server, opened as a demo user, and a part of its text
+    text page PATH [USER]     a page of the server, opened as a demo user, and a part of its text;
+                              without a path, of the page that is open; `:8001` is the preview's
     js browser PATH [USER]    typed into the console of such a page
     text browser              what the console of the page opened last shows
+
+What the text tells the reader to do is done by a comment: `<!-- browser: CODE -->` in the open page,
+`<!-- stop: NAME -->` with Ctrl-C in a terminal.
 
 In expected output `...` stands for anything. A broker runs, unless the lesson starts one. Any other
 block fails, unless the line before it is `<!-- unchecked: REASON -->`.
 """
 
-import difflib
 import doctest
 import os
 import re
@@ -29,9 +33,9 @@ from pathlib import Path
 from sybil import Document, Example, Region
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
-from tutorial.course.files import copy_project, project_files
-from tutorial.course.front_matter import front_matter
-from tutorial.course.steps import ROOT, all_steps
+from tutorial.course.assignment import step_assignment
+from tutorial.course.files import project_files, write_files
+from tutorial.course.steps import ROOT
 from tutorial.services.broker import Broker
 from tutorial.services.browser import launch_options
 from tutorial.services.ports import free_port
@@ -39,7 +43,8 @@ from tutorial.services.processes import Process, wait_until
 from tutorial.testing.site import Site
 
 FENCES = RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))
-HEADING = re.compile(r"^## .*$", re.MULTILINE)
+HEADING = re.compile(r"^##+ .*$", re.MULTILINE)
+ACTION = re.compile(r"^<!-- (browser|stop): (.*) -->$", re.MULTILINE)
 UNCHECKED = re.compile(r"<!-- unchecked: \S.* -->\s*\Z")
 # What differs from run to run. Both sides of a comparison are normalised.
 VARYING = [
@@ -60,66 +65,55 @@ def contents(directory: Path) -> dict[str, str]:
     return {name: path.read_text() for name, path in found.items() if name != "README.md"}
 
 
-def position(listing: list[str], lines: list[str]) -> int:
-    """Return the index of a listing in the lines of a file.
+class Typed(dict[str, str]):
+    """The text of every file of a playground by its path, changed by the blocks of a lesson."""
 
-    Raises:
-        AssertionError: It does not.
-    """
-    for start in range(len(lines) - len(listing) + 1):
-        if lines[start : start + len(listing)] == listing:
-            return start
-    close = max(
-        (difflib.SequenceMatcher(None, listing, lines[start : start + len(listing)]).ratio(), start)
-        for start in range(max(1, len(lines) - len(listing) + 1))
-    )[1]
-    difference = difflib.unified_diff(lines[close : close + len(listing)], listing, "the step", "the lesson")
-    raise AssertionError("The listing does not stand in the step:\n" + "".join(difference))
+    def listing(self, path: str, source: str) -> None:
+        """Type a new file, or find the lines of a listing in one that exists.
+
+        Raises:
+            AssertionError: They are not in it.
+        """
+        if path in self:
+            assert f"\n{source}" in f"\n{self[path]}", f"These lines are not in {path}:\n{source}"
+        else:
+            self[path] = source
+
+    def change(self, path: str, source: str) -> None:
+        """Add and remove the lines of a file that a diff says.
+
+        Raises:
+            AssertionError: The lines around are not in the file, or more than once.
+        """
+        lines = source.splitlines(keepends=True)
+        old = "".join(line[1:] or "\n" for line in lines if line[0] != "+")
+        new = "".join(line[1:] or "\n" for line in lines if line[0] != "-")
+        text = f"\n{self[path]}"
+        count = text.count(f"\n{old}")
+        assert count == 1, f"{path} has these lines {count} times, not once:\n{old}"
+        self[path] = text.replace(f"\n{old}", f"\n{new}")[1:]
 
 
-def type_in(listing: list[str], before: list[str], after: list[str]) -> list[str]:
-    """Return the lines of a file once those of a listing, and empty lines around it, are typed in.
-
-    Args:
-        listing: Successive lines of the file as the step has it.
-        before: The lines of the learner's file.
-        after: All lines of the step's file.
-    """
-    start = position(listing, after)
-    end = start + len(listing)
-    while start > 0 and not after[start - 1].strip():
-        start -= 1
-    while end < len(after) and not after[end].strip():
-        end += 1
-    lines = []
-    for _, i1, i2, j1, j2 in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        whole = start <= j1 and j2 <= end and j1 < j2
-        if before[i1:i2] == after[j1:j2] or not whole:
-            lines += before[i1:i2]
-        if before[i1:i2] != after[j1:j2]:
-            lines += after[max(j1, start) : min(j2, end)]
-    return lines
+def beginning(step: Path) -> Typed:
+    """Return what a playground for a step begins with."""
+    files = step_assignment(step.name).beginning
+    return Typed({name: content.decode() for name, content in files.items()})
 
 
 class Playground:
-    """A copy of the step before a lesson, in which the lesson is followed.
+    """What `tutorial start` makes, in which a lesson is followed.
 
     Args:
         step: The directory of the step whose lesson it is.
-        directory: An empty directory; the steps and the playground are copied into it.
+        directory: An empty directory, in which the playground is made.
     """
 
     def __init__(self, step: Path, directory: Path):
-        about = front_matter(step / "README.md")
-        self.given: list[str] = about.get("given", [])
-        self.typed: bool = about.get("typed", True)
         self.step = step
-        for each in all_steps():
-            copy_project(each, directory / each.name)
         self._exit = ExitStack()
         self.root = directory / "playground"
         self.cwd = directory
-        self.port, broker_port = free_port(), free_port()
+        self.port, self.preview_port, broker_port = free_port(), free_port(), free_port()
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -132,47 +126,43 @@ class Playground:
         if "console broker" not in (step / "README.md").read_text():
             self._exit.enter_context(Broker(broker_port))
         self.terminals: dict[str, Process] = {}
-        self.mistakes: list[tuple[Path, str]] = []
+        self.files = Typed()
+        self.before: Typed | None = None  # a mistake
         self.page = None
         self.messages: list[str] = []
 
     # What a lesson's blocks do
 
-    def listing(self, path: str, source: str) -> None:
-        """Type a listing into the playground."""
-        after = (self.step / path).read_text().splitlines(keepends=True)
-        listing = source.splitlines(keepends=True)
-        if not self.typed or path in self.given:
-            position(listing, after)
-            return
-        target = self.root / path
-        before = target.read_text().splitlines(keepends=True) if target.exists() else []
-        lines = type_in(listing, before, after)
-        assert lines != before or not listing, f"{path} had these lines before they were typed."
-        position(listing, lines)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("".join(lines))
+    def start_playground(self) -> None:
+        """Do what `tutorial start` does."""
+        self.files = beginning(self.step)
+        write_files({name: text.encode() for name, text in self.files.items()}, self.root)
 
-    def mistake(self, path: str, source: str) -> None:
-        """Make a mistake on purpose, to be taken back later."""
-        target = self.root / path
-        lines = source.splitlines(keepends=True)
-        old = "".join(line[1:] for line in lines if line[0] != "+")
-        new = "".join(line[1:] for line in lines if line[0] != "-")
-        text = target.read_text()
-        assert text.count(old) == 1, f"{path} has these lines {text.count(old)} times, not once."
-        self.mistakes.append((target, text))
-        self.save(target, text.replace(old, new))
+    def listing(self, path: str, source: str) -> None:
+        """Type a file, or compare a listing with one that exists."""
+        self.files.listing(path, source)
+        self.save({path})
+
+    def change(self, path: str, source: str, mistake: bool) -> None:
+        """Change a file; a mistake is taken back later."""
+        if mistake and self.before is None:
+            self.before = Typed(self.files)
+        self.files.change(path, source)
+        self.save({path})
 
     def take_back(self) -> None:
         """Undo the mistakes."""
-        while self.mistakes:
-            self.save(*self.mistakes.pop())
+        if self.before is not None:
+            changed = {path for path in self.files if self.files[path] != self.before[path]}
+            self.files, self.before = self.before, None
+            self.save(changed)
 
-    def save(self, path: Path, text: str) -> None:
-        """Change a file. A server that runs is started again, as runserver's reloader would do it."""
-        path.write_text(text)
-        if "server" in self.terminals:
+    def save(self, paths: set[str]) -> None:
+        """Write files. A server that runs is started again, as runserver's reloader would do it."""
+        for path in paths:
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / path).write_text(self.files[path])
+        if paths and "server" in self.terminals:
             self.start("server", self.server_line, "")
 
     def console(self, terminal: str | None, source: str) -> None:
@@ -185,9 +175,13 @@ class Playground:
             if line.startswith("cd "):
                 self.cwd = (self.cwd / line[3:]).resolve()
                 continue
+            if line.startswith("tutorial start "):
+                self.start_playground()
+                continue
             # The lesson says what a learner types; here everything has a port of its own.
             # Without the reloader, whose first look at the files may come too late on a busy machine.
             line = re.sub(r"runserver$", "runserver --noreload 8000", line).replace("8000", str(self.port))
+            line = re.sub(r"preview$", f"preview --port {self.preview_port}", line)
             if terminal and command is commands[-1]:
                 self.start(terminal, line, expected)
             else:
@@ -228,11 +222,14 @@ class Playground:
         self.messages = []
         self.page = context.new_page()
         self.page.on("console", lambda message: self.messages.append(message.text))
-        self.page.goto(f"http://127.0.0.1:{self.port}{path}")
+        origin = f"http://127.0.0.1:{self.port}"
+        if path.startswith(":8001"):
+            origin, path = f"http://127.0.0.1:{self.preview_port}", path.removeprefix(":8001")
+        self.page.goto(origin + path)
 
     def page_shows(self, expected: str) -> None:
         """Wait until the page has a text."""
-        self.compare(expected, lambda: self.page.inner_text("main"))
+        self.compare(expected, lambda: self.page.inner_text("body"))
 
     def browser_shows(self, expected: str) -> None:
         """Wait until the console of the page shows something."""
@@ -264,7 +261,7 @@ class Playground:
 
     def normalised(self, text: str) -> str:
         """Return a text with what differs from run to run replaced."""
-        text = text.replace(str(self.port), "8000").replace(str(self.broker_port), "6379")
+        text = text.replace(str(self.port), "8000").replace(str(self.preview_port), "8001").replace(str(self.broker_port), "6379")
         text = text.replace(str(ROOT), "").replace(str(self.root.parent), "")
         for pattern, replacement in VARYING:
             text = pattern.sub(replacement, text)
@@ -321,6 +318,16 @@ class LessonParser:
                 yield Region(block.start, block.end, (lines[0], "".join(lines[1:-1])), self.evaluate)
         for heading in HEADING.finditer(document.text):
             yield Region(heading.start(), heading.end(), None, lambda example: self.playground.take_back())
+        for action in ACTION.finditer(document.text):
+            yield Region(action.start(), action.end(), action.groups(), self.act)
+
+    def act(self, example: Example) -> None:
+        """Do what the text says."""
+        match example.parsed:
+            case "browser", code:
+                self.playground.page.evaluate(f"() => {{ {code} }}")
+            case "stop", terminal:
+                self.playground.terminals.pop(terminal).close()
 
     def evaluate(self, example: Example) -> str | None:
         """Do what a block says; return what is wrong, or None."""
@@ -331,8 +338,9 @@ class LessonParser:
             match info:
                 case ["console"] | ["console", _]:
                     follow.console(info[1] if info[1:] else None, source)
-                case ["text", "page", path, *user]:
-                    follow.open_page(path, *user)
+                case ["text", "page", *words]:
+                    if words:
+                        follow.open_page(*words)
                     follow.page_shows(source)
                 case ["js", "browser", path, *user]:
                     follow.open_page(path, *user)
@@ -340,7 +348,9 @@ class LessonParser:
                 case ["text", "browser"]:
                     follow.browser_shows(source)
                 case ["diff", path]:
-                    follow.mistake(path, source)
+                    follow.change(path, source, mistake=False)
+                case ["diff", path, "mistake"]:
+                    follow.change(path, source, mistake=True)
                 case [_, path] if (follow.step / path).is_file():
                     follow.listing(path, source)
                 case _:
