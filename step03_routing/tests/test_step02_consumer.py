@@ -24,9 +24,9 @@ class Visitor(WebsocketCommunicator):
 
 
 @asynccontextmanager
-async def visitor(room, user):
+async def visitor(room, user, application=None):
     """Open a socket to a room, and close it at the end."""
-    communicator = Visitor(ChatConsumer.as_asgi(), "/")
+    communicator = Visitor(application or ChatConsumer.as_asgi(), "/")
     communicator.scope["url_route"] = {"kwargs": {"room_name": room}}
     communicator.scope["user"] = user
     communicator.accepted, _ = await communicator.connect()
@@ -170,7 +170,7 @@ async def test_the_longest_message_is_delivered_whole(join):
 
 
 async def test_nobody_speaks_without_a_name():
-    """A visitor who is not logged in is shown as anonymous, or not let in at all; never as nobody."""
+    """A visitor who isn't logged in is shown as anonymous or not let in, never without a name."""
     async with visitor("lobby", AnonymousUser()) as socket:
         if socket.accepted:
             await socket.send_json_to({"message": "hello"})
@@ -178,16 +178,39 @@ async def test_nobody_speaks_without_a_name():
 
 
 async def test_leaving_the_room_leaves_the_group(join):
-    """disconnect takes the socket out of the group, also after bad frames."""
+    """disconnect takes the socket out of the group, even after a bad frame."""
     before = memberships()
     async with visitor("cellar", User(username="bob")) as bob:
         await bob.send_to(text_data="not JSON")
         await bob.receive_json_from()
         assert memberships() - before == 1
     assert memberships() - before == 0
-    # Who stays still hears.
+    # The others still hear.
     alice = await join("cellar")
     async with visitor("cellar", User(username="bob")):
         pass
     await alice.send_json_to({"message": "still here"})
     assert (await alice.receive_json_from())["message"] == "still here"
+
+
+async def to_nobody(scope, receive, send):
+    """Run a consumer whose browser is gone, as uvicorn reports it."""
+
+    async def send_to_nobody(event):
+        if event["type"] == "websocket.send":
+            raise OSError("the browser is gone")
+        await send(event)
+
+    await ChatConsumer.as_asgi()(scope, receive, send_to_nobody)
+
+
+async def test_a_browser_that_is_gone_leaves_the_group(join):
+    """A message for a browser that has just gone is dropped, and its socket leaves the group in order."""
+    alice = await join("tunnel")
+    before = memberships()
+    async with visitor("tunnel", User(username="bob"), to_nobody) as bob:
+        assert bob.accepted
+        await alice.send_json_to({"message": "are you there?"})
+        await alice.receive_json_from()
+        assert memberships() - before == 1
+    assert memberships() - before == 0
