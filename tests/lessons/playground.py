@@ -36,6 +36,7 @@ from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 from tutorial.course.assignment import step_assignment
 from tutorial.course.files import project_files, write_files
 from tutorial.course.steps import ROOT
+from tutorial.learn.playground import STATE, State
 from tutorial.services.broker import Broker
 from tutorial.services.browser import launch_options
 from tutorial.services.ports import free_port
@@ -55,14 +56,15 @@ VARYING = [
     (re.compile(r"\bin \d+\.\d+s\b"), "in 0s"),
     (re.compile(r" \(\d+:\d\d:\d\d\)"), ""),  # which pytest adds to more than a minute
 ]
+PREVIEW = "ChatConsumer is ready"
 TIMEOUT = 60  # seconds until output is missed on an idle machine
 HANG = 600  # seconds; only a command that hangs takes as long
 
 
 def contents(directory: Path) -> dict[str, str]:
-    """Return the text of every file of a project by its path, without the lesson."""
+    """Return the text of every file of a project by its path, without lesson and progress."""
     found = project_files(directory)
-    return {name: path.read_text() for name, path in found.items() if name != "README.md"}
+    return {name: path.read_text() for name, path in found.items() if name not in ("README.md", STATE)}
 
 
 class Typed(dict[str, str]):
@@ -79,8 +81,8 @@ class Typed(dict[str, str]):
         else:
             self[path] = source
 
-    def change(self, path: str, source: str) -> None:
-        """Add and remove the lines of a file that a diff says.
+    def change(self, path: str, source: str, back: bool = False) -> None:
+        """Add and remove the lines of a file that a diff says, or take that back.
 
         Raises:
             AssertionError: The lines around are not in the file, or more than once.
@@ -88,6 +90,8 @@ class Typed(dict[str, str]):
         lines = source.splitlines(keepends=True)
         old = "".join(line[1:] or "\n" for line in lines if line[0] != "+")
         new = "".join(line[1:] or "\n" for line in lines if line[0] != "-")
+        if back:
+            old, new = new, old
         text = f"\n{self[path]}"
         count = text.count(f"\n{old}")
         assert count == 1, f"{path} has these lines {count} times, not once:\n{old}"
@@ -127,7 +131,7 @@ class Playground:
             self._exit.enter_context(Broker(broker_port))
         self.terminals: dict[str, Process] = {}
         self.files = Typed()
-        self.before: Typed | None = None  # a mistake
+        self.mistakes: list[tuple[str, str]] = []
         self.page = None
         self.messages: list[str] = []
 
@@ -137,6 +141,7 @@ class Playground:
         """Do what `tutorial start` does."""
         self.files = beginning(self.step)
         write_files({name: text.encode() for name, text in self.files.items()}, self.root)
+        State(self.step.name).write(self.root)
 
     def listing(self, path: str, source: str) -> None:
         """Type a file, or compare a listing with one that exists."""
@@ -145,25 +150,29 @@ class Playground:
 
     def change(self, path: str, source: str, mistake: bool) -> None:
         """Change a file; a mistake is taken back later."""
-        if mistake and self.before is None:
-            self.before = Typed(self.files)
         self.files.change(path, source)
+        if mistake:
+            self.mistakes.append((path, source))
         self.save({path})
 
     def take_back(self) -> None:
         """Undo the mistakes."""
-        if self.before is not None:
-            changed = {path for path in self.files if self.files[path] != self.before[path]}
-            self.files, self.before = self.before, None
-            self.save(changed)
+        paths = {path for path, _ in self.mistakes}
+        while self.mistakes:
+            self.files.change(*self.mistakes.pop(), back=True)
+        self.save(paths)
 
     def save(self, paths: set[str]) -> None:
         """Write files. A server that runs is started again, as runserver's reloader would do it."""
+        ready = self.terminals["preview"].output.count(PREVIEW) if "preview" in self.terminals else 0
         for path in paths:
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).write_text(self.files[path])
         if paths and "server" in self.terminals:
             self.start("server", self.server_line, "")
+        if paths and "preview" in self.terminals:
+            output = self.terminals["preview"]
+            wait_until(lambda: output.output.count(PREVIEW) > ready, TIMEOUT, "the preview")
 
     def console(self, terminal: str | None, source: str) -> None:
         """Run the commands of a console block and compare their output."""
@@ -228,8 +237,21 @@ class Playground:
         self.page.goto(origin + path)
 
     def page_shows(self, expected: str) -> None:
-        """Wait until the page has a text."""
-        self.compare(expected, lambda: self.page.inner_text("body"))
+        """Wait until the page has the lines of a text, in their order, whatever is between them."""
+        lines = [line for line in self.normalised(expected).splitlines() if line.strip(" .")]
+
+        def shown() -> bool:
+            text, end = self.normalised(self.page.inner_text("body")), 0
+            for line in lines:
+                end = text.find(line, end) + len(line)
+                if end < len(line):
+                    return False
+            return True
+
+        try:
+            wait_until(shown, TIMEOUT)
+        except TimeoutError:
+            raise AssertionError(f"Expected:\n{expected}\nShown:\n{self.page.inner_text('body')}") from None
 
     def browser_shows(self, expected: str) -> None:
         """Wait until the console of the page shows something."""
