@@ -168,7 +168,7 @@ class Playground:
         for path in paths:
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).write_text(self.files[path])
-        if paths and "server" in self.terminals:
+        if "server" in self.terminals and any(path.endswith(".py") for path in paths):
             self.start("server", self.server_line, "")
         if paths and "preview" in self.terminals:
             output = self.terminals["preview"]
