@@ -14,7 +14,7 @@ What a fenced block means is said by its info string, of which a code host shows
     text browser              what the console of the page opened last shows
 
 What the text tells the reader to do is done by a comment: `<!-- browser: CODE -->` in the open page,
-`<!-- stop: NAME -->` with Ctrl-C in a terminal.
+`<!-- stop: NAME -->` and `<!-- kill: NAME -->` in a terminal.
 
 In expected output `...` stands for anything. A broker runs, unless the lesson starts one. Any other
 block fails, unless the line before it is `<!-- unchecked: REASON -->`.
@@ -45,7 +45,7 @@ from tutorial.testing.site import Site
 
 FENCES = RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))
 HEADING = re.compile(r"^##+ .*$", re.MULTILINE)
-ACTION = re.compile(r"^<!-- (browser|stop): (.*) -->$", re.MULTILINE)
+ACTION = re.compile(r"^<!-- (browser|stop|kill): (.*) -->$", re.MULTILINE)
 UNCHECKED = re.compile(r"<!-- unchecked: \S.* -->\s*\Z")
 # What differs from run to run. Both sides of a comparison are normalised.
 VARYING = [
@@ -210,7 +210,7 @@ class Playground:
         """Start a command that goes on running in a terminal, instead of the one that ran there."""
         if terminal in self.terminals:
             self.terminals.pop(terminal).close()
-        process = Process(["bash", "-c", f"exec {line}"], self.cwd, self.env)
+        process = Process(["bash", "-c", f"exec env {line}"], self.cwd, self.env)
         process.spawn()
         self.terminals[terminal] = process
         if terminal == "server":
@@ -348,6 +348,9 @@ class LessonParser:
         match example.parsed:
             case "browser", code:
                 self.playground.page.evaluate(f"() => {{ {code} }}")
+            case "kill", terminal:
+                self.playground.terminals[terminal].kill()
+                self.playground.terminals.pop(terminal).close()
             case "stop", terminal:
                 self.playground.terminals.pop(terminal).close()
 
