@@ -1,44 +1,71 @@
-"""Every listing of a lesson is in its step, every command runs, every output is what you see."""
+"""A learner who follows a lesson has the step; each section turns its requirements from red to green."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from sybil import Document
 from sybil.example import SybilFailure
 
-from tests.lessons.playground import FENCES, LessonParser, Playground, contents, type_in
+from tests.lessons.playground import FENCES, HEADING, LessonParser, Playground, Typed, beginning, contents
+from tutorial.course.assignment import step_assignment
+from tutorial.course.files import write_files
 from tutorial.course.front_matter import front_matter
-from tutorial.course.steps import all_steps
+from tutorial.course.steps import ROOT, all_steps
+from tutorial.learn.sections import PLAIN, sections
 from tutorial.services.browser import chromium
-from tutorial.services.ports import port_problem
 
 STEPS = all_steps()
-HEADINGS = [
-    ["What you have at the end", "The idea", "The change, file by file", "Run it", "What you see"],
-    ["Let it fail", "Check yourself", "Go further"],
-]
+PARTS = ["The idea", PLAIN, "Then it breaks", "Go further"]
+GLOSSARY = (ROOT / "docs/glossary.md").read_text()
+HANG = 600  # seconds; only what hangs takes as long
 
 each_step = pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 
 
 def lesson(step):
-    """Return the text of a step's lesson."""
-    return (step / "README.md").read_text()
+    """Return the text of a step's lesson without its front matter."""
+    return (step / "README.md").read_text().split("---\n", 2)[2]
 
 
-def blocks(step):
-    """Return for each block of a lesson the words of its info string and where it begins."""
-    found = FENCES(Document(lesson(step), str(step / "README.md")))
-    return [(str(block.lexemes["info"]).split(), block.start) for block in found]
+def prose(step):
+    """Return the text of a lesson without its listings, comments and addresses."""
+    text = re.sub(r"^```.*?^```$|<!--.*?-->|\]\(.*?\)", "", lesson(step), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def changes(step):
+    """Yield what a learner meets in a lesson: the title of each heading, and each listing or diff."""
+    text = lesson(step)
+    found = [(match.start(), match[0].lstrip("# "), None, None) for match in HEADING.finditer(text)]
+    for block in FENCES(Document(text, "lesson")):
+        kind, *rest = str(block.lexemes["info"]).split() or [""]
+        path = rest[0] if rest else ""
+        if path and (step / path).is_file() and "mistake" not in rest:
+            source = "".join(text[block.start : block.end].splitlines(keepends=True)[1:-1])
+            found.append((block.start, None, path, (kind, source)))
+    yield from (item[1:] for item in sorted(found, key=lambda item: item[0]))
+
+
+def stages(step):
+    """Return the playground as it is at the end of each section, by title; the first is its beginning."""
+    files, title, found = beginning(step), "", {}
+    for heading, path, change in changes(step):
+        if heading:
+            title = heading if heading in front_matter(step / "README.md")["minutes"] else title
+        else:
+            kind, source = change
+            (files.change if kind == "diff" else files.listing)(path, source)
+        found[title] = Typed(files)
+    return found
 
 
 @each_step
-def test_whoever_follows_a_lesson_has_the_step(step, tmp_path):
-    """Its commands show what it prints, and in the end the copy of the step before is this step."""
+def test_a_learner_who_follows_a_lesson_has_the_step(step, tmp_path):
+    """Its commands show what it prints, and in the end the playground is this step."""
     if chromium() is None:
         pytest.skip("no Chromium or Chrome on PATH; the lessons open pages")
-    if "Connection refused" in lesson(step) and (problem := port_problem("127.0.0.1", 5672)):
-        pytest.skip(f"port 5672, where a lesson looks for RabbitMQ and finds none, is not free: {problem}")
     with Playground(step, tmp_path) as playground:
         document = Document.parse(str(step / "README.md"), LessonParser(playground))
         for example in document.examples():
@@ -49,37 +76,99 @@ def test_whoever_follows_a_lesson_has_the_step(step, tmp_path):
 
 @each_step
 def test_a_lesson_says_what_is_given(step):
-    """A file that the step changes is either typed in from listings or named as given, and never both."""
+    """What the lesson names as given is there, and what is typed adds up to the step."""
     about = front_matter(step / "README.md")
-    named = {words[1] for words, _ in blocks(step) if words[1:] and words[0] != "diff"}
-    listed = {path for path in named if (step / path).is_file()}
-    given = set(about.get("given", []))
-    assert about["minutes"] > 0
-    assert all((step / path).is_file() for path in given)
-    if about.get("typed", True):
-        before, after = contents(STEPS[STEPS.index(step) - 1]), contents(step)
-        assert {name for name in after if after[name] != before.get(name)} == given | listed
+    assert all((step / path).exists() for path in about["given"])
+    assert list(stages(step).values())[-1] == contents(step)
 
 
 @each_step
 def test_a_lesson_has_its_parts(step):
-    """All lessons have the same headings, a picture of the idea, and a length for half an hour."""
-    headings = " ".join(re.findall(r"^## (.*)$", lesson(step), re.MULTILINE))
-    positions = [headings.lower().find(name.lower()) for part in HEADINGS for name in part]
-    assert -1 not in positions
-    assert positions == sorted(positions)
+    """Plain first, then what breaks; each section has its minutes and turns some requirement green."""
+    headings = re.findall(r"^## (.*)$", lesson(step), re.MULTILINE)
+    assert headings == PARTS
+    titles = [heading for heading, *_ in changes(step) if heading]
+    minutes = front_matter(step / "README.md")["minutes"]
+    assert (
+        [title for title in titles if title in minutes]
+        == list(minutes)
+        == list(sections(step_assignment(step.name)))
+    )
+    assert next(iter(minutes)) == PLAIN
+    assert all(3 <= value <= 20 for value in minutes.values())
     assert f"../docs/images/{step.name[:6]}.svg" in lesson(step)
-    body = lesson(step).split("---\n", 2)[2]
-    assert 60 <= len([line for line in body.splitlines() if line.strip()]) <= 150
+
+
+@each_step
+def test_the_plain_version_is_small(step):
+    """At most 40 typed lines and 10 new ideas come before something runs."""
+    typed = 0
+    for heading, _path, change in changes(step):
+        if heading == "Then it breaks":
+            break
+        if change:
+            kind, source = change
+            lines = source.splitlines()
+            typed += (
+                sum(bool(line[1:].strip()) and line[0] == "+" for line in lines if line)
+                if kind == "diff"
+                else sum(bool(line.strip()) for line in lines)
+            )
+    assert 0 < typed <= 40
+    assert len(front_matter(step / "README.md")["ideas"]) <= 10
+
+
+@each_step
+def test_no_term_comes_before_its_sentence(step):
+    """A new idea is in the glossary, bold where a lesson first says it, and in no earlier lesson."""
+    before = "\n".join(prose(other) for other in STEPS[: STEPS.index(step)])
+    for idea in front_matter(step / "README.md")["ideas"]:
+        assert re.search(rf"^{re.escape(idea)}$", GLOSSARY, re.MULTILINE), f"{idea} is not in the glossary."
+        word = re.compile(rf"(\*\*)?\b{re.escape(idea)}s?\b", re.IGNORECASE)
+        first = word.search(prose(step).partition("\n## ")[2])
+        assert first, f"{idea} is not in the lesson."
+        assert first[1], (
+            f"{idea} is said before it is explained: …{prose(step)[first.start() - 40 : first.end()]}"
+        )
+        assert not word.search(before.replace("## The idea", "")), f"{idea} is said in an earlier lesson."
 
 
 @each_step
 def test_a_listing_names_its_file_where_a_reader_sees_it(step):
-    """The heading above a listing, or the text before it, has the file's name."""
-    for words, start in blocks(step):
+    """The text between a heading and a listing has the file's name."""
+    text = lesson(step)
+    for block in FENCES(Document(text, "lesson")):
+        words = str(block.lexemes["info"]).split()
         if words[1:] and (step / words[1]).is_file():
-            shown = re.sub(r"```.*?```", "", lesson(step)[:start], flags=re.DOTALL)
+            shown = re.sub(r"```.*?```", "", text[: block.start], flags=re.DOTALL)
             assert f"`{words[1]}`" in shown[shown.rfind("\n##") :], words[1]
+
+
+@pytest.mark.long
+@each_step
+def test_each_section_turns_its_requirements_green(step, tmp_path):
+    """At the end of a section its requirements are met, and before it at least one of them wasn't."""
+    found = stages(step)
+    earlier = found.pop("")
+    for title, required in sections(step_assignment(step.name)).items():
+        for files, good in (earlier, False), (found[title], True):
+            project = tmp_path / f"{title}-{good}"
+            write_files({name: text.encode() for name, text in files.items()}, project)
+            tests = [f"tests/{one.module}.py::{one.name}" for one in required]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-x",
+                "--tb=short",
+                "-p",
+                "no:cacheprovider",
+                *tests,
+            ]
+            done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=HANG)
+            assert (done.returncode == 0) == good, f"{title}, {good}:\n{done.stdout[-3000:]}"
+        earlier = found[title]
 
 
 # The checks themselves: each lets a lesson with a fault through only if it does not work.
@@ -87,9 +176,9 @@ def test_a_listing_names_its_file_where_a_reader_sees_it(step):
 
 @pytest.fixture(scope="module")
 def follow(tmp_path_factory):
-    """Follow a few lines in the playground of step 3, as step 2 left it. No test changes it for the next."""
+    """Follow a few lines in the playground of step 3. No test changes it for the next."""
     with Playground(STEPS[2], tmp_path_factory.mktemp("follow")) as playground:
-        playground.console(None, "$ cp -r step02_consumer playground\n$ cd playground\n")
+        playground.console(None, "$ tutorial start 3\n$ cd playground\n")
 
         def follow(text):
             text_document = Document(text, "a lesson")
@@ -106,12 +195,13 @@ FAULTS = {
     "nothing checks it": "```yaml\na: 1\n```\n",
     "no reason": "<!-- unchecked: -->\n```yaml\na: 1\n```\n",
     "no such file": "```python chat/rooting.py\nimport os\n```\n",
-    "another line": "```python chat/routing.py\nfrom chat import consumer\n```\n",
-    "indented otherwise": "```python config/asgi.py\n    URLRouter(websocket_urlpatterns),\n```\n",
-    "there already": "```python chat/consumers.py\nimport hashlib\nimport json\n```\n",
+    "another line": "```python chat/consumers.py\nimport jsn\n```\n",
+    "indented otherwise": "```python chat/consumers.py\nawait self.accept()\n```\n",
+    "a change that does not fit": "```diff chat/consumers.py\n import jsn\n+import re\n```\n",
+    "a place that is not the only one": "```diff chat/consumers.py\n             return\n+\n```\n",
     "another output": "```console\n$ echo one\ntwo\n```\n",
     "more output": "```console\n$ echo one; echo two\none\n```\n",
-    "a mistake that does not fit": "```diff chat/consumers.py\n-import jsn\n```\n",
+    "a mistake that does not fit": "```diff chat/consumers.py mistake\n-import jsn\n```\n",
 }
 
 
@@ -124,7 +214,7 @@ def test_a_lesson_with_a_fault_is_caught(follow, text):
 
 def test_a_mistake_is_taken_back_at_the_next_heading(follow):
     """What was broken on purpose is whole again in the next part of the lesson."""
-    mistake = "```diff chat/consumers.py\n-import json\n+import jsn\n```\n"
+    mistake = "```diff chat/consumers.py mistake\n-import json\n+import jsn\n```\n"
     seen = "```console\n$ grep -c jsn chat/consumers.py\n{}\n```\n"
     follow(f"{mistake}{seen.format(1)}\n## Next\n\n{seen.format(0)}")
 
@@ -132,11 +222,3 @@ def test_a_mistake_is_taken_back_at_the_next_heading(follow):
 def test_an_unchecked_block_needs_a_reason(follow):
     """With a reason in the line before it, a block is passed over."""
     follow("<!-- unchecked: this is only an example -->\n```yaml\na: 1\n```\n")
-
-
-def test_typing_a_part_leaves_the_rest():
-    """Only the lines of the listing appear; a line that they rewrite goes with the last of them."""
-    before, after = ["a\n", "b\n", "z\n"], ["a\n", "B\n", "C\n", "d\n", "z\n", "e\n"]
-    assert type_in(["d\n"], before, after) == ["a\n", "b\n", "d\n", "z\n"]
-    assert type_in(["B\n", "C\n", "d\n"], before, after) == ["a\n", "B\n", "C\n", "d\n", "z\n"]
-    assert type_in(["e\n"], before, after) == ["a\n", "b\n", "z\n", "e\n"]

@@ -55,7 +55,7 @@ def test_almost_no_line_is_rewritten_and_the_lessons_quote_each():
         ]
         removed = [line[2:] for line in lines if line.startswith("- ")]
         assert all(f"`{line}`" in lesson for line in removed if line)
-        none = f"No line of step {number(before)} is removed or rewritten."
+        none = f"This step rewrites no line of step {number(before)}."
         assert (none in lesson) == (not removed)
         count += len(removed)
     assert count <= 3
