@@ -1,0 +1,36 @@
+"""The sections of a lesson: the plain version first, then one for each way to make it hold."""
+
+from tutorial.course.assignment import Assignment, Requirement
+from tutorial.learn.explain import read_hints
+
+PLAIN = "The plain version"
+
+
+def sections(assignment: Assignment) -> dict[str, list[Requirement]]:
+    """Return an assignment's own requirements by section, in the lesson's order.
+
+    All requirements of an exercise are in one section without a title.
+    """
+    noted = assignment.about["minutes"]
+    found: dict[str, list[Requirement]] = {title: [] for title in noted} if isinstance(noted, dict) else {}
+    known = {} if assignment.exercise else read_hints(assignment.name.partition("_")[0])
+    for required in assignment.requirements:
+        found.setdefault(known.get(required.name, {}).get("section", ""), []).append(required)
+    return {title: required for title, required in found.items() if required}
+
+
+def plain(assignment: Assignment) -> list[Requirement]:
+    """Return the requirements that must be met before one goes on to the next step."""
+    return sections(assignment).get(PLAIN, [])
+
+
+def hardened_only(assignment: Assignment) -> set[str]:
+    """Return the files that only requirements of later sections are about."""
+    known = {} if assignment.exercise else read_hints(assignment.name.partition("_")[0])
+    parts = sections(assignment)
+    files = {
+        title: {name for required in part for name in known.get(required.name, {}).get("files", [])}
+        for title, part in parts.items()
+    }
+    needed = files.pop(PLAIN, set())
+    return set().union(*files.values()) - needed
