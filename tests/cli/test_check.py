@@ -103,6 +103,7 @@ def test_an_exercise_is_done_with_its_solution(project):
 # The first line of what is put into a project: it leaves the id of the process in the file $PIDS.
 PIDS = "import os; f = open(os.environ['PIDS'], 'a'); f.write(f'{os.getpid()}\\n'); f.close()\n"
 FORK = f"""{PIDS}
+import time
 if os.fork() == 0:
     if os.fork() == 0:
         os.setsid()

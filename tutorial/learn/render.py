@@ -208,14 +208,14 @@ def summary(assignment: Assignment, verdict: Verdict, state: State, words: Words
     step = f"step {number(assignment.step)}"
     if verdict.good:
         lacking = len(verdict.names("skipped"))
-        text = Text(f"{title} is done: {met} of {total} requirements are met", "green")
-        text.append(f", {lacking} need what this machine lacks, such as Chromium" if lacking else "")
-        text.append(f".{took}")
+        text = Text().append(f"{title} is done: {met} of {total} requirements are met", "green")
+        text.append(f", {lacking} need what this machine lacks, such as Chromium" if lacking else "", "green")
+        text.append(f".{took}", "green")
         if words.go_on:
             next_one = f"step {number(assignment.step) + 1}"
             keys = words.go_on.startswith("press")
             go_on = f"{words.go_on} for {next_one}." if keys else f"go on to {next_one}: {words.go_on}"
-            text.append(f"\nFinish reading, then {go_on}", "")
+            text.append(f"\nFinish reading, then {go_on}")
         return text
     needed = {required.name for required in plain(assignment)}
     plain_met = len(needed & set(state.done.get(assignment.name, [])))
@@ -223,14 +223,14 @@ def summary(assignment: Assignment, verdict: Verdict, state: State, words: Words
         counts = f"{plain_met} of {len(needed)} plain, {met - plain_met} of {total - len(needed)} hardened"
     else:
         counts = f"{met} of {total} requirements are met"
-    text = Text(f"{title}: {counts}.{took}", "bold")
+    text = Text().append(f"{title}: {counts}.{took}", "bold")
     if not verdict.required:
-        text.append("\nThe tests begin when this is settled.", "")
+        text.append("\nThe tests begin when this is settled.")
     if needed and plain_met == len(needed):
         go_on = f"You can go on to step {number(assignment.step) + 1} ({words.go_on}), or make it hold."
         text.append(f"\nThe plain version of {step} works. ", "green")
         text.append(go_on if words.go_on else "Make it hold.", "green")
-    return text.append(f"\nMore help: {words.help}", "")
+    return text.append(f"\nMore help: {words.help}")
 
 
 def progress(assignment: Assignment, state: State) -> tuple[int, int]:
