@@ -40,7 +40,8 @@ def day(start: str, plan: str, root: Path = ROOT) -> list[Part]:
     Args:
         start: When the day begins, such as `9:00`.
         plan: A YAML list. An item is the directory of a lesson or exercise, whose README says how long it
-            takes, or a text with its own minutes: `Pause: 15`.
+            takes; one of its sections, `step02_consumer: The plain version`; or a text with its own
+            minutes: `Pause: 15`.
         root: The directory that holds the lessons and exercises.
 
     Raises:
@@ -52,13 +53,17 @@ def day(start: str, plan: str, root: Path = ROOT) -> list[Part]:
         raise WrongPlan(f"A day cannot begin at {start!r}. Write it like 9:00.") from None
     parts = []
     for item in yaml.safe_load(plan) or []:
-        readme = root / item / "README.md" if isinstance(item, str) else None
-        if readme and readme.is_file():
-            title = TITLE.search(readme.read_text(encoding="utf-8"))[1]
-            length = minutes(front_matter(readme))
-        elif isinstance(item, dict) and len(item) == 1 and all(type(value) is int for value in item.values()):
-            [(title, length)] = item.items()
+        [(name, what)] = item.items() if isinstance(item, dict) and len(item) == 1 else [(str(item), None)]
+        readme = root / name / "README.md"
+        if not readme.is_file():
+            title, length, readme = name, what, None
         else:
+            title, about = TITLE.search(readme.read_text(encoding="utf-8"))[1], front_matter(readme)
+            length = minutes(about)
+            if what is not None:
+                sections = about["minutes"] if isinstance(about["minutes"], dict) else {}
+                title, length = f"{title}: {what}", sections.get(what)
+        if type(length) is not int:
             raise WrongPlan(f"{item!r} is no lesson, no exercise, and has no minutes of its own.")
         parts.append(Part(title, length, readme, now))
         now += timedelta(minutes=length)

@@ -40,6 +40,15 @@ def test_a_lesson_that_takes_longer_moves_what_follows(tmp_path):
     assert times(day("23:30", "- step", tmp_path))[-1] == ("00:30", "End")
 
 
+def test_a_plan_may_take_one_section_of_a_lesson(tmp_path):
+    """The item names the section; the lesson counts with its minutes alone."""
+    lesson(tmp_path / "step", "{The plain version: 15, Then it breaks: 20}")
+    parts = day("9:00", "- step: The plain version\n- step", tmp_path)
+    assert times(parts) == [("09:00", "step: The plain version"), ("09:15", "step"), ("09:50", "End")]
+    with pytest.raises(WrongPlan, match="another"):
+        day("9:00", "- step: another", tmp_path)
+
+
 @pytest.mark.parametrize("item", ["stpe01", "Pause: long", "Pause: true", "{a: 1, b: 2}", "7"])
 def test_an_item_that_makes_no_sense_is_named(item):
     """An item that isn't a lesson and has no minutes is refused, with its text."""
