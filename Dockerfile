@@ -7,10 +7,10 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /app
 
-# /data is where the database lies. A named volume takes over its owner.
+# The database is in /data. A named volume takes over its owner.
 RUN useradd --uid 1000 --create-home learner && install --directory --owner learner /data
 
-# Before the code: an edited file does not install the packages again.
+# Before the code, so that an edited file doesn't install the packages again.
 COPY requirements.txt .
 RUN pip install --require-hashes --requirement requirements.txt
 
@@ -20,7 +20,7 @@ COPY step02_consumer step02_consumer
 COPY step03_routing step03_routing
 COPY step04_client step04_client
 COPY step05_celery step05_celery
-# The `tutorial` package is used from where it lies.
+# The `tutorial` package is used in place.
 ENV PYTHONPATH=/app
 USER learner
 
@@ -31,7 +31,7 @@ FROM app AS notebooks
 USER root
 COPY requirements-dev.txt .
 RUN pip install --require-hashes --requirement requirements-dev.txt
-# A notebook saves its outputs where it lies.
+# A notebook saves its outputs in place.
 COPY --chown=learner notebooks notebooks
 RUN chown learner notebooks
 USER learner
