@@ -211,14 +211,14 @@ def draw_costs(results: Results) -> Figure:
 
 
 def draw_sweep(results: Results, part: str, across: str, title: str, label: str) -> Figure:
-    """Draw the cost of a delivery against what was varied, a line for each server.
+    """Draw the cost of a delivery against one variable, a line for each server.
 
     Args:
         results: The results.
         part: The part of the results: clients, rooms or sizes.
-        across: The name of what was varied.
+        across: The name of the variable.
         title: The title of the picture.
-        label: The label of what was varied.
+        label: The label of the variable.
     """
     figure, axes = canvas((8.5, 4.4), xscale="log", yscale="log", title=title, xlabel=label, ylabel=COST)
     ends: set[int] = set()

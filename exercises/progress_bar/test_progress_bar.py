@@ -158,7 +158,7 @@ async def test_a_killed_worker_costs_one_step(begin, listen, worker):
 
 
 async def test_the_page_shows_a_bar_that_moves(open_page, web, worker):
-    """The bar has a name, moves without a reload, and at the end the page says what was counted."""
+    """The bar has a name, moves without a reload, and at the end the page shows the count."""
     alice = await open_page(f"{web.url}/reports/", "alice")
     assert "How much" in await alice.content(), "There is no page at /reports/ yet."
     await alice.get_by_role("button", name=re.compile("Count")).click()

@@ -73,7 +73,7 @@ class Person:
             await asyncio.sleep(random.random() * 0.5)  # noqa: S311 - a delay is no secret
 
     async def talk(self):
-        """Ask for what was missed, then take what comes."""
+        """Ask for missed messages, then take every frame."""
         checks = asyncio.create_task(self.ask_for_missed())
         try:
             async for text in self.socket:

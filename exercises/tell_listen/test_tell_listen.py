@@ -94,7 +94,7 @@ def test_a_listener_leaves_the_group(listen, group, members, number):
 
 
 def test_nobody_listens(manage, group):
-    """`tell` to a group without members is no error: nobody hears it, and nothing is kept."""
+    """`tell` to a group without members isn't an error: nobody hears it, and nothing is kept."""
     done = manage("tell", group, "is anybody there?")
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -1,4 +1,4 @@
-"""`tutorial check`: the finished step passes, what is missing is named, and no code of a learner can hurt."""
+"""`tutorial check`: the finished step passes, missing parts are named, and no code of yours does harm."""
 
 import re
 import sys
@@ -38,7 +38,7 @@ FEW = "layer_is or reaches_everyone"
     ],
 )
 def test_a_finished_step_passes_its_own_tests(step, only):
-    """A step's code is done by the step's tests: by those that need no browser and no worker."""
+    """The step's tests find the step's code done: those that need no browser and no worker."""
     verdict = check(find_step(str(step)), step_assignment(str(step)), only=only)
     assert verdict.good, verdict.problems
     assert len(verdict.names("done")) >= 2
@@ -98,9 +98,9 @@ def test_an_exercise_is_done_with_its_solution(project):
     assert any(required.module == "test_step03_routing" for required in verdict.required)
 
 
-# What must not hurt
+# Harmless
 
-# The first line of what is put into a project: it leaves the id of the process in the file $PIDS.
+# The first line of the code put into a project: it writes its process id into the file $PIDS.
 PIDS = "import os; f = open(os.environ['PIDS'], 'a'); f.write(f'{os.getpid()}\\n'); f.close()\n"
 FORK = f"""{PIDS}
 import time
@@ -163,7 +163,7 @@ def test_code_that_does_not_even_load_gets_a_clear_line(project, pids, monkeypat
 
 
 def test_a_syntax_error_is_found_before_anything_runs(tutorial, project):
-    """The file, the line and what is in it."""
+    """You see the file, the line and its text."""
     directory = project(2)
     line, _ = where(directory, "    async def connect(self):")
     replace(directory, "chat/consumers.py", "async def connect(self):", "async def connect(self)")
@@ -239,7 +239,7 @@ def test_the_learners_own_tests_do_not_count(project):
     assert contents(directory) == before
 
 
-# What a learner reads
+# Read by the learner
 
 
 def test_the_first_problem_says_all_a_learner_needs(tutorial, project):

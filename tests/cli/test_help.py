@@ -1,4 +1,4 @@
-"""`tutorial --help`: what it shows, and that it asks for nothing it doesn't need."""
+"""`tutorial --help`: what it shows, and that it loads nothing it doesn't need."""
 
 import subprocess
 import sys

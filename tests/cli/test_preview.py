@@ -70,7 +70,7 @@ def preview(tmp_path):
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.browser
 async def test_three_windows_hear_each_other(preview, browser):
-    """The page connects by itself after a save, shows what is said as text, and says what went wrong."""
+    """The page reconnects after a save, shows messages as text, and says what went wrong."""
     page = await browser.new_page()
     await page.goto(preview.url)
     from playwright.async_api import expect
@@ -144,7 +144,7 @@ def test_only_its_own_page_may_talk_to_the_consumer(preview):
     ],
 )
 def test_code_that_cannot_be_loaded_is_one_line(preview, code, said):
-    """What is wrong and where is one line, and the next save is waited for."""
+    """One line says what is wrong and where, and the next save tries again."""
     preview.save(code)
     preview.wait_for_output(said)
     assert "Traceback" not in preview.output

@@ -76,7 +76,7 @@ def test_the_finished_app_starts_and_stops(run):
 
 @pytest.mark.long
 def test_your_own_project_runs_as_you_saved_it(run, project):
-    """Inside a project no name is needed. A saved task is the one that runs, and broken code ends nothing."""
+    """Inside a project you need no name. The saved task runs, and broken code ends nothing."""
     mine = project(5)
     process = run("run", "--port", str(free_port()), cwd=mine / "chat")
     process.wait_for_output("Ctrl-C stops everything.", timeout=60)

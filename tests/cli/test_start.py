@@ -238,7 +238,7 @@ def test_going_on_keeps_what_the_learner_wrote(tmp_path):
     assert not (mine / "blog/tasks.py").exists()
     state = State.read(mine)
     assert state.assignment == "step05_celery"
-    # Not met when you went on, so no step after it asks for it.
+    # Not met when you went on, so no later step asks for it.
     assert "test_step04_client.py::test_two_people_chat" in state.left_open
     assert not any("step03" in test for test in state.left_open)
     assert git(mine, "log", "--format=%s").splitlines() == [

@@ -1,4 +1,4 @@
-"""What `tutorial check` says first: about a project that nobody has touched, and about files not in place."""
+"""What `tutorial check` says first: about an untouched project, and about misplaced files."""
 
 import re
 import subprocess
@@ -52,7 +52,7 @@ def test_an_untouched_project_is_sent_to_the_first_file(tmp_path, name):
 
 @pytest.mark.long
 def test_an_exercise_blames_the_consumer_for_its_frames(tmp_path):
-    """In live_notice an id that no row can have is the consumer's, even if the model is another, too."""
+    """In live_notice an impossible id is the consumer's mistake, even if the model differs too."""
     assignment = find_assignment("live_notice")
     write_files(assignment.solution, tmp_path)
     consumer, model = tmp_path / "blog/consumers.py", tmp_path / "blog/models.py"
@@ -78,7 +78,7 @@ def test_a_file_under_a_wrong_name_is_to_be_renamed(project):
 
 
 def test_apps_are_looked_at_while_files_are_missing(project):
-    """An app that is there twice comes before what is missing, a forgotten one with it."""
+    """A duplicate app is named before missing parts, with a forgotten one."""
     twice = ('    "channels",\n', '    "channels",\n    "channels",\n')
     directory = project(2, {SETTINGS: twice})
     (directory / CONSUMERS).unlink()
