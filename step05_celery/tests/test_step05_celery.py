@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 import redis
+from celery.exceptions import SoftTimeLimitExceeded
 from django.urls import reverse
 from playwright.async_api import expect
 
@@ -270,6 +271,21 @@ def test_the_first_page_leads_to_chat_and_blog(client):
     """Every page has links to the chat and to the blog."""
     page = client.get("/").text
     assert re.findall(r'<a href="(/\w+/)">', page)[:2] == ["/chat/", "/blog/"]
+
+
+@pytest.mark.django_db
+def test_a_mail_that_meets_a_time_limit_is_tried_again(author, monkeypatch):
+    """A mail that meets the time limit of config.production is tried again."""
+    attempts = []
+
+    def too_long_once(*arguments):
+        attempts.append(arguments)
+        if len(attempts) == 1:
+            raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr("blog.tasks.send_mail", too_long_once)
+    send_notification_email.apply((author.pk, NOTICE))
+    assert len(attempts) == 2
 
 
 @pytest.fixture

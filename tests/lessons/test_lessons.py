@@ -44,23 +44,25 @@ def changes(step):
     for block in FENCES(Document(text, "lesson")):
         kind, *rest = str(block.lexemes["info"]).split() or [""]
         path = rest[0] if rest else ""
-        if path and (step / path).is_file() and "mistake" not in rest:
+        if path and (step / path).is_file():
             source = "".join(text[block.start : block.end].splitlines(keepends=True)[1:-1])
-            found.append((block.start, None, path, (kind, source)))
+            found.append((block.start, None, path, ("mistake" if "mistake" in rest else kind, source)))
     yield from (item[1:] for item in sorted(found, key=lambda item: item[0]))
 
 
 def stages(step):
-    """Return the playground as it is at the end of each section, by title; the first is its beginning."""
-    files, title, found = beginning(step), "", {}
+    """Return the playground as it is at the end of each section, by title, and how it is when it breaks."""
+    files, title, found, broken = beginning(step), "", {}, {}
     for heading, path, change in changes(step):
-        if heading:
-            title = heading if heading in front_matter(step / "README.md")["minutes"] else title
-        else:
-            kind, source = change
-            (files.change if kind == "diff" else files.listing)(path, source)
+        if heading in front_matter(step / "README.md")["minutes"]:
+            title = heading
+            broken[title] = Typed(files)
+        elif change and change[0] == "mistake":
+            broken[title].change(path, change[1])
+        elif change:
+            (files.change if change[0] == "diff" else files.listing)(path, change[1])
         found[title] = Typed(files)
-    return found
+    return found, broken
 
 
 @each_step
@@ -81,7 +83,7 @@ def test_a_lesson_says_what_is_given(step):
     """What the lesson names as given is there, and what is typed adds up to the step."""
     about = front_matter(step / "README.md")
     assert all((step / path).exists() for path in about["given"])
-    assert list(stages(step).values())[-1] == contents(step)
+    assert list(stages(step)[0].values())[-1] == contents(step)
 
 
 @each_step
@@ -151,10 +153,9 @@ def test_a_listing_names_its_file_where_a_reader_sees_it(step):
 @each_step
 def test_each_section_turns_its_requirements_green(step, tmp_path):
     """At the end of a section its requirements are met, and before it at least one of them wasn't."""
-    found = stages(step)
-    earlier = found.pop("")
+    found, broken = stages(step)
     for title, required in sections(step_assignment(step.name)).items():
-        for files, good in (earlier, False), (found[title], True):
+        for files, good in (broken[title], False), (found[title], True):
             project = tmp_path / f"{title}-{good}"
             write_files({name: text.encode() for name, text in files.items()}, project)
             tests = [f"tests/{one.module}.py::{one.name}" for one in required]
@@ -171,7 +172,6 @@ def test_each_section_turns_its_requirements_green(step, tmp_path):
             ]
             done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=HANG)
             assert (done.returncode == 0) == good, f"{title}, {good}:\n{done.stdout[-3000:]}"
-        earlier = found[title]
 
 
 # The checks themselves: each lets a lesson with a fault through only if it does not work.
