@@ -28,15 +28,14 @@ IMAGE = re.compile(r"!\[([^]]*)\]\(([^)]+)\)")
 SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z“`*\d])")
 LEFT_OUT = ("Go further",)
 # Heights are in lines of text; docs/slides/static/slides.css says how high those are.
-HEIGHT = 14.4  # below a heading of one line
+HEIGHT = {"#": 12, "##": 14.4, "###": 14.4}  # below a heading of one line
 LETTERS = 60  # in a line of text
 GAP = 0.5  # after a block
 PICTURE = {".svg": 9, ".png": 12}
 CODE_LINE = 0.57
 CODE_LETTERS = 110  # in a line of a listing
 CODE_FRAME = 1.1
-HEADING_LETTERS = 48
-LONGEST_CODE = 24  # lines of a listing on one slide
+LONGEST_CODE = 21  # lines of a listing on one slide
 
 
 @dataclass
@@ -68,14 +67,18 @@ def sentences(text: str) -> tuple[str, str]:
     return " ".join([first, *(sentence for sentence in rest if "**" in sentence)]).removesuffix(":"), whole
 
 
-def pieces(code: list[str]) -> Iterator[list[str]]:
+def pieces(code: list[str], margin: int) -> Iterator[list[str]]:
     """Cut a listing into pieces of about one length that fit on a slide.
 
     It is cut at an empty line, or before a line without indentation, or anywhere.
+
+    Args:
+        code: Its lines.
+        margin: How many characters of each line are signs of a diff.
     """
     while len(code) > LONGEST_CODE:
         even = math.ceil(len(code) / math.ceil(len(code) / LONGEST_CODE))
-        window = [(index, code[index]) for index in range(even // 2, LONGEST_CODE + 1)]
+        window = [(index, code[index][margin:]) for index in range(even // 2, LONGEST_CODE + 1)]
         cuts = [index for index, line in window if not line.strip()]
         cuts = cuts or [index for index, line in window if line[0] not in " )]}"]
         cut = min(cuts, key=lambda index: abs(index - even), default=even)
@@ -88,10 +91,8 @@ def blocks(text: str) -> Iterator[tuple[str, str, float, str]]:
     """Return the parts of a lesson: kind, Markdown, height in lines of text, and words for the notes."""
     mark = ""
     for token in MarkdownIt().parse(text):
-        if token.type == "heading_open" or (token.type == "paragraph_open" and token.level == 0):
+        if token.type.endswith("_open") and not (token.type == "paragraph_open" and token.level):
             mark = token.markup
-        elif token.type == "list_item_open":
-            mark = "-"
         elif token.type == "inline" and mark.startswith("#"):
             yield "heading", f"{mark} {plain(token.content)}", 0, ""
         elif token.type == "inline":
@@ -101,12 +102,13 @@ def blocks(text: str) -> Iterator[tuple[str, str, float, str]]:
             if shown:
                 yield "text", f"{mark} {shown}".strip(), math.ceil(len(shown) / LETTERS) + GAP, whole
         elif token.type == "fence" and token.content.strip():
-            for piece in pieces(token.content.splitlines()):
+            language, name, *_ = [*token.info.split(), "text", ""]
+            caption = f"`{name}`\n\n" if "." in name else ""
+            for piece in pieces(token.content.splitlines(), language == "diff"):
                 code = "\n".join(piece)
                 lines = sum(max(1, math.ceil(len(line) / CODE_LETTERS)) for line in piece)
-                height = lines * CODE_LINE + CODE_FRAME
-                language = (token.info.split() or ["text"])[0]
-                yield "code", f"```{language}\n{code}\n```", height, ""
+                height = lines * CODE_LINE + CODE_FRAME + bool(caption)
+                yield "code", f"{caption}```{language}\n{code}\n```", height, ""
 
 
 def slides(lesson: str) -> list[Slide]:
@@ -119,15 +121,13 @@ def slides(lesson: str) -> list[Slide]:
     skipped = False
     for kind, block, height, words in blocks(FRONT_MATTER.sub("", lesson)):
         if kind == "heading":
-            level, title = block.split(" ", 1)
-            skipped = title in LEFT_OUT if level == "##" else skipped
-            if not skipped:
-                made.append(Slide(f"{level} {title}"))
+            skipped = block.removeprefix("## ") in LEFT_OUT or (skipped and block.startswith("###"))
+            made += [] if skipped else [Slide(block)]
         elif not skipped:
-            room = HEIGHT - len(made[-1].heading) // HEADING_LETTERS
-            if made[-1].height and made[-1].height + height > room:
+            level, title = made[-1].heading.split(" ", 1)
+            if made[-1].height and made[-1].height + height > HEIGHT[level]:
                 # It continues below, under the same heading.
-                made.append(Slide(f"### {made[-1].heading.lstrip('# ')}"))
+                made.append(Slide(f"{'##' if level == '#' else '###'} {title}"))
             made[-1].blocks.append(block)
             made[-1].height += height
             made[-1].notes += [words] if words else []
@@ -172,11 +172,9 @@ def build(target: Path = TARGET) -> int:
     """
     with tempfile.TemporaryDirectory(prefix="slides-") as directory:
         write_sources(Path(directory))
-        words = ["-q", "-W", "--keep-going", "-E", "-b", "revealjs", "-c", CONFIGURATION, directory, target]
-        command = [sys.executable, "-m", "sphinx", *words]
-        code = subprocess.run(command, check=False).returncode  # noqa: S603
-    shutil.rmtree(target / ".doctrees", ignore_errors=True)
-    return code
+        words = ["-q", "-W", "--keep-going", "-b", "revealjs", "-d", f"{directory}/.doctrees"]
+        command = [sys.executable, "-m", "sphinx", *words, "-c", CONFIGURATION, directory, target]
+        return subprocess.run(command, check=False).returncode  # noqa: S603
 
 
 if __name__ == "__main__":

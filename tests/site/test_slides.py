@@ -21,9 +21,21 @@ A bell rings. It is heard by all. A **clapper** is inside, see [the lesson](../x
 
 - `ring()` rings. It may be called twice.
 
+## The plain version
+
+> A box. It has more.
+
 ```python bells/bell.py
 def ring():
     return "ding"
+```
+
+<!-- stop: bell -->
+Now it rings twice:
+
+```diff bells/bell.py mistake
+-    return "ding"
++    return "ding ding"
 ```
 
 ## Go further
@@ -52,28 +64,35 @@ def built(tmp_path_factory):
 
 def test_a_slide_shows_the_point_and_the_notes_have_the_rest():
     """A slide shows a paragraph's first sentence and its terms; the speaker sees all of it."""
-    title, idea = slides(LESSON)
+    title, idea, version = slides(LESSON)
     assert (title.heading, title.blocks) == ("# Step 9: bells", [])
     assert idea.blocks == [
         "A bell rings. A **clapper** is inside, see the lesson.",
         "![A bell](../docs/images/bell.svg)",
         "- `ring()` rings.",
-        '```python\ndef ring():\n    return "ding"\n```',
     ]
     assert idea.notes == [
         "A bell rings. It is heard by all. A **clapper** is inside, see the lesson.",
         "`ring()` rings. It may be called twice.",
     ]
+    assert version.blocks == [
+        "> A box.",
+        '`bells/bell.py`\n\n```python\ndef ring():\n    return "ding"\n```',
+        "Now it rings twice",
+        '`bells/bell.py`\n\n```diff\n-    return "ding"\n+    return "ding ding"\n```',
+    ]
 
 
-def test_a_long_listing_goes_on_below_and_loses_no_line():
+@pytest.mark.parametrize(("sign", "language"), [("", "python"), ("+", "diff")])
+def test_a_long_listing_goes_on_below_and_loses_no_line(sign, language):
     """A listing that is too long for a slide is cut at an empty line, under the same heading."""
-    code = "\n".join(f"line{number}" if number % 8 else "" for number in range(1, 61))
-    made = slides(f"# A\n\n## B\n\n```python\n{code}\n```\n")
+    code = "\n".join(sign + (f"line{number}" if number % 8 else "") for number in range(1, 48))
+    made = slides(f"# A\n\n## B\n\n```{language}\n{code}\n```\n")
     assert [slide.heading for slide in made] == ["# A", "## B", "### B", "### B"]
     text = markdown(made)
     assert re.findall(r"line\d+", text) == re.findall(r"line\d+", code)
-    assert all(block.splitlines()[-2].startswith("line") for slide in made for block in slide.blocks)
+    ends = [block.splitlines()[-2] for slide in made[1:-1] for block in slide.blocks]
+    assert all(int(end.removeprefix(f"{sign}line")) % 8 == 7 for end in ends)
 
 
 def test_every_listing_of_a_lesson_is_on_its_slides(tmp_path):
@@ -81,7 +100,7 @@ def test_every_listing_of_a_lesson_is_on_its_slides(tmp_path):
     write_sources(tmp_path)
     for step in all_steps():
         lines = re.findall(
-            r"^```\w+ \S+\n(.*?)^```$", (step / "README.md").read_text(), re.MULTILINE | re.DOTALL
+            r"^```\w+ \S.*?\n(.*?)^```$", (step / "README.md").read_text(), re.MULTILINE | re.DOTALL
         )
         shown = (tmp_path / f"{step.name[:6]}.md").read_text().splitlines()
         rest = iter(shown)
