@@ -33,7 +33,9 @@ exclude_patterns = ["_build", "STYLE.md"]
 
 myst_enable_extensions = ["colon_fence", "substitution"]
 myst_heading_anchors = 4
-myst_substitutions = {f"minutes{path.parent.name[5]}": minutes(front_matter(path)) for path in LESSONS}
+myst_substitutions = {f"minutes{path.parent.name[5]}": minutes(front_matter(path)) for path in LESSONS} | {
+    f"plain{path.parent.name[5]}": front_matter(path)["minutes"]["The plain version"] for path in LESSONS
+}
 
 # Notebooks appear with their saved outputs. Widgets would be loaded from another host.
 nb_execution_mode = "off"
@@ -57,6 +59,8 @@ html_theme_options = {
 # A copied block has only the commands, without prompts and output.
 copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go"
+# A copied diff would have its signs.
+copybutton_selector = "div:not(.highlight-diff) > div.highlight > pre"
 
 
 def page_of(path: str) -> str | None:

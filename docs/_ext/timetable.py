@@ -62,9 +62,9 @@ def day(start: str, plan: str, root: Path = ROOT) -> list[Part]:
             length = minutes(about)
             if what is not None:
                 sections = about["minutes"] if isinstance(about["minutes"], dict) else {}
-                title, length = f"{title}: {what}", sections.get(what)
+                title, length = f"{title} ({what})", sections.get(what)
         if type(length) is not int:
-            raise WrongPlan(f"{item!r} is no lesson, no exercise, and has no minutes of its own.")
+            raise WrongPlan(f"{item!r} is no lesson, section or exercise, and has no minutes of its own.")
         parts.append(Part(title, length, readme, now))
         now += timedelta(minutes=length)
     return [*parts, Part("End", 0, None, now)]

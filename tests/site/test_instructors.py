@@ -44,7 +44,7 @@ def test_a_plan_may_take_one_section_of_a_lesson(tmp_path):
     """The item names the section; the lesson counts with its minutes alone."""
     lesson(tmp_path / "step", "{The plain version: 15, Then it breaks: 20}")
     parts = day("9:00", "- step: The plain version\n- step", tmp_path)
-    assert times(parts) == [("09:00", "step: The plain version"), ("09:15", "step"), ("09:50", "End")]
+    assert times(parts) == [("09:00", "step (The plain version)"), ("09:15", "step"), ("09:50", "End")]
     with pytest.raises(WrongPlan, match="another"):
         day("9:00", "- step: another", tmp_path)
 
@@ -73,7 +73,7 @@ def test_a_lesson_without_minutes_is_named(tmp_path):
 def test_a_plan_has_every_step_and_is_not_too_long(plan, hours):
     """Half a day is at most 4 hours, a day at most 8, and both have the five steps in their order."""
     parts = day(*PLANS[plan])
-    read = [part.readme.parent for part in parts if part.readme]
+    read = dict.fromkeys(part.readme.parent for part in parts if part.readme)
     assert [directory for directory in read if directory in all_steps()] == all_steps()
     assert (parts[-1].start - parts[0].start).total_seconds() <= hours * 3600
 
