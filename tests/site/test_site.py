@@ -138,6 +138,12 @@ def test_no_page_takes_anything_from_elsewhere(site):
         assert {(tag, address) for tag, address in Links(path.read_text()).external if tag != "a"} == set()
 
 
+def test_no_lesson_shows_what_it_tells_its_tests(site):
+    """A lesson's comments drive its test. You see none of them."""
+    for step in all_steps():
+        assert "&lt;!" not in (site / f"lessons/{step.name[:6]}.html").read_text()
+
+
 @pytest.mark.parametrize("page", ["lessons/step01", "lessons/step05", "concepts/tasks"])
 def test_a_page_leads_to_the_previous_and_the_next(site, page):
     """If you read in order, you need no menu."""
