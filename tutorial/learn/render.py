@@ -60,7 +60,10 @@ class Progress:
 
     def __init__(self, console: Console):
         columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"))
-        self._bar = RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        shown = console.is_terminal
+        self._bar = RichProgress(
+            *columns, console=console, transient=True, disable=not shown, refresh_per_second=4
+        )
         self._id = self._bar.add_task("loads the project", total=None)
 
     def show(self, verdict: Verdict) -> None:
