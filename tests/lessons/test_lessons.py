@@ -149,6 +149,18 @@ def test_a_listing_names_its_file_where_a_reader_sees_it(step):
             assert f"`{words[1]}`" in shown[shown.rfind("\n##") :], words[1]
 
 
+ANSWERS = "from django.test import Client; print(Client().get('/', headers={'host': 'localhost'}).status_code)"
+
+
+@pytest.mark.parametrize("step", STEPS[1:], ids=lambda step: step.name)
+def test_what_a_lesson_lays_down_answers(step, tmp_path):
+    """Before the first line is typed, a running server still serves its first page."""
+    write_files({name: text.encode() for name, text in beginning(step).items()}, tmp_path)
+    command = [sys.executable, "manage.py", "shell", "-v", "0", "-c", ANSWERS]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG)
+    assert done.stdout.strip() in ("200", "503"), done.stdout + done.stderr
+
+
 @pytest.mark.long
 @each_step
 def test_each_section_turns_its_requirements_green(step, tmp_path):
