@@ -108,7 +108,7 @@ def symptom(*texts: str) -> Symptom | None:
 def lesson_order(assignment: Assignment) -> list[str]:
     """Return the solution's files in the order in which a lesson shows them, or an exercise names them."""
     text = assignment.readme.read_text(encoding="utf-8")
-    shown = [] if assignment.exercise else re.findall(r"^```(?!diff)\w+ (\S+)$", text, re.MULTILINE)
+    shown = [] if assignment.exercise else re.findall(r"^```\w+ (\S+)$", text, re.MULTILINE)
 
     def place(name: str) -> tuple[bool, int]:
         return name.endswith((".css", ".svg")), text.find(name) if name in text else len(text)

@@ -14,7 +14,7 @@ from tutorial.learn.check import check
 from tutorial.learn.playground import lay_out
 from tutorial.learn.static_checks import static_problems
 
-LISTING = re.compile(r"^```(?!diff)\w+ (\S+\.\w+)$", re.MULTILINE)
+LISTING = re.compile(r"^```\w+ (\S+\.\w+)$", re.MULTILINE)
 
 
 @pytest.fixture
