@@ -124,7 +124,7 @@ def test_solve_asks_and_keeps_what_was_there(tutorial, mine):
         *((f"{command} {{empty}}", "manage.py nor config/settings.py") for command in ("check 3", "watch")),
         *((f"{command} 3 {{empty}}", "manage.py nor config/settings.py") for command in ("hint", "compare")),
         ("watch {broken}", ".tutorial.json cannot be read"),
-        ("hint 3 {mine}", "`tutorial check` says what is not right yet"),
+        ("hint 3 {mine}", "No problem is known"),
         ("compare 3 {mine} --only chat/rooting.py", "Did you mean chat/routing.py"),
         ("solve 3 chat/consumer.py --dir {mine} --yes", "has no file"),
         ("solve 3 ../Makefile --dir {mine} --yes", "has no file"),

@@ -66,7 +66,8 @@ def judge(
             verdict = check(
                 project,
                 assignment,
-                first=[*filter(None, [stuck, *first])],
+                # What is in work first: the last problem, unless the saved files don't concern it.
+                first=[*filter(None, [stuck, *first] if stuck in first else [*first, stuck])],
                 leave_out=state.left_open if assignment.name == state.assignment else (),
                 go_on=go_on,
                 only=only,
@@ -132,7 +133,7 @@ def next_hint(project: Path, assignment: Assignment) -> str:
     place = state.place
     about = f"{state.stuck or place}: {state.mistake}"
     if not place:
-        raise UnknownAssignment("No failed check yet. `tutorial check` says what is not right yet.")
+        raise UnknownAssignment("No problem is known. Check everything: tutorial check --all")
     known = [*graded_hints(assignment, state.stuck), f"The text about {place} is in {assignment.readme}."]
     if place in assignment.solution:
         name = assignment.name if assignment.exercise else str(number(assignment.step))

@@ -229,7 +229,7 @@ def summary(assignment: Assignment, verdict: Verdict, state: State, words: Words
     text = Text().append(f"{title}: {counts}.{took}", "bold")
     if not verdict.required:
         text.append("\nThe tests begin when this is settled.")
-    if needed and plain_met == len(needed):
+    if needed and plain_met == len(needed) and verdict.required:
         go_on = f"You can go on to step {number(assignment.step) + 1} ({words.go_on}), or make it hold."
         text.append(f"\nThe plain version of {step} works. ", "green")
         text.append(go_on if words.go_on else "Make it hold.", "green")

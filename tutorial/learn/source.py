@@ -74,13 +74,21 @@ def never_awaited(written: Written) -> Iterator[Finding]:
         for method in own.values():
             if not isinstance(method, ast.AsyncFunctionDef):
                 continue
+            layers = {
+                ast.unparse(target)
+                for node in ast.walk(method)
+                if isinstance(node, ast.Assign) and ast.unparse(node.value) == "get_channel_layer()"
+                for target in node.targets
+            }
             for node in ast.walk(method):
                 if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
                     continue
                 called = ast.unparse(node.value.func)
                 receiver, _, name = called.rpartition(".")
-                if (receiver and name in GROUP_CALLS) or (
-                    receiver in ("self", "super()") and name in coroutines
+                if (
+                    (receiver and name in GROUP_CALLS)
+                    or receiver in layers
+                    or (receiver in ("self", "super()") and name in coroutines)
                 ):
                     yield Finding(
                         node.lineno,

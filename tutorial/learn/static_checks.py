@@ -35,10 +35,10 @@ def static_problems(project: Path, assignment: Assignment) -> list[Problem]:
     readable = {name: path for name, path in files.items() if name not in unreadable}
     wrong += mistakes(readable, assignment)
     lacking = missing_files(project, assignment)
+    if SETTINGS in readable and (lacking or not assignment.exercise):
+        lacking += forgotten_apps(readable[SETTINGS], assignment)
     if not lacking:
         return wrong
-    if SETTINGS in readable:
-        lacking += forgotten_apps(readable[SETTINGS], assignment)
     named = {problem.file for problem in lacking}
     lesson = f"The lesson has a listing for it: {assignment.readme.parent.name}/README.md."
     lacking += [

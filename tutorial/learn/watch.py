@@ -176,7 +176,7 @@ def watch(console: Console, project: Path, assignment: Assignment) -> None:
                     text = next_hint(project, assignment)
                 except UnknownAssignment as reason:
                     text = str(reason)
-                console.print(text, markup=False, soft_wrap=True)
+                console.print(text, markup=False)
             if "n" in keys and after and (asked or may_go_on(assignment, State.read(project))):
                 begin(console, project, after)
                 events.settle()
