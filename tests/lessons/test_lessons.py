@@ -185,7 +185,7 @@ def test_each_section_turns_its_requirements_green(step, tmp_path):
                 "no:cacheprovider",
                 *tests,
             ]
-            env = os.environ | ({} if good else {"TUTORIAL_PATIENCE": "1"})  # what is missing never comes
+            env = os.environ | ({} if good else {"TUTORIAL_PATIENCE": "0.5"})  # what is missing never comes
             done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=HANG)
             assert (done.returncode == 0) == good, f"{title}, {good}:\n{done.stdout[-3000:]}"
 
