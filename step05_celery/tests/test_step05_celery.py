@@ -54,8 +54,9 @@ def mail(worker, mail_server):
 
 
 @pytest.fixture
-def queue():
-    """The tasks that wait in the broker; emptied before and after the test."""
+def queue(site):
+    """The tasks that wait in the broker, which no worker takes; emptied before and after the test."""
+    site.stop_workers()
     with redis.Redis.from_url(os.environ["REDIS_URL"]) as broker:
         broker.delete("celery")
         yield lambda: broker.llen("celery")

@@ -204,8 +204,8 @@ TABLE = {
     },
     (5, CONFIG): {
         "the Celery app is not imported": (
-            *("committed", "from config.celery import app as celery_app"),
-            "celery_app = None",
+            *("", "# Imported with the project, so that every .delay() finds the app and its broker.\n"),
+            *("", "from config.celery import app as celery_app\n", "", '\n__all__ = ["celery_app"]\n', ""),
         ),
     },
     (5, "blog/urls.py"): {"no namespace in blog": ("committed", 'app_name = "blog"\n', "")},
@@ -283,5 +283,9 @@ SAYS = {
     ),
     "chat is not included": ("", "What alice sends", 'must include("chat.urls")'),
     "a template that is not there": ("chat/rom.html", "What alice sends", "has chat/rom.html"),
-    "the Celery app is not imported": ("", "The task enters the queue", "must import the Celery app"),
+    "the Celery app is not imported": (
+        "",
+        "config/__init__.py does not import",
+        "must import the Celery app",
+    ),
 }

@@ -124,7 +124,7 @@ def show_earlier(console: Console, assignment: Assignment, verdict: Verdict, sta
     if not any(states):
         return
     tried, broken = len(earlier) - states.count(""), states.count("not yet")
-    left = f", {len(state.left_open)} left open" if state.left_open else ""
+    left = f", {len(state.left_open)} you left open" if state.left_open else ""
     mark = "not yet" if broken else "done" if tried == len(earlier) else ""
     show_row(
         console, mark, "What earlier steps taught still works", f"{tried - broken} of {len(earlier)}{left}"

@@ -20,7 +20,7 @@ from tutorial.learn.source import (
 )
 
 LARGEST_FILE = 8 * 1024 * 1024  # bytes; a larger file is not looked at
-SETTINGS, ASGI = "config/settings.py", "config/asgi.py"
+SETTINGS, ASGI, PACKAGE = "config/settings.py", "config/asgi.py", "config/__init__.py"
 
 
 def static_problems(project: Path, assignment: Assignment) -> list[Problem]:
@@ -37,6 +37,8 @@ def static_problems(project: Path, assignment: Assignment) -> list[Problem]:
     lacking = missing_files(project, assignment)
     if SETTINGS in readable and (lacking or not assignment.exercise):
         lacking += forgotten_apps(readable[SETTINGS], assignment)
+    if PACKAGE in readable:
+        lacking += forgotten_celery_app(readable[PACKAGE], assignment)
     if not lacking:
         return wrong
     named = {problem.file for problem in lacking}
@@ -94,6 +96,14 @@ def forgotten_apps(settings: Path, assignment: Assignment) -> list[Problem]:
     verb = "is" if len(apps) == 1 else "are"
     what = f"{' and '.join(apps)} {verb} not in INSTALLED_APPS"
     return [Problem(what, SETTINGS, line, hint="The lesson adds to this list.")]
+
+
+def forgotten_celery_app(package: Path, assignment: Assignment) -> list[Problem]:
+    """Return the problem of a Celery app that only the worker would find."""
+    if b"celery" not in assignment.solution[PACKAGE] or "celery" in package.read_text(encoding="utf-8"):
+        return []
+    hint = "It must import the Celery app, or .delay() looks for a broker elsewhere (docs/symptoms.md#s22)."
+    return [Problem(f"{PACKAGE} does not import the Celery app", PACKAGE, hint=hint)]
 
 
 def syntax_errors(files: dict[str, Path]) -> list[Problem]:

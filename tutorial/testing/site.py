@@ -191,6 +191,12 @@ class Site:
         self._processes.append(worker)
         return worker.start()
 
+    def stop_workers(self) -> None:
+        """End the workers, so that what is queued stays in the queue."""
+        for process in self._processes:
+            if isinstance(process, Worker):
+                process.stop()
+
     @property
     def output(self) -> str:
         """The output of its processes, one after the other, without closed ones."""
