@@ -15,8 +15,8 @@ from tutorial.learn import check as checking
 from tutorial.learn.check import Cancelled, Verdict, check
 from tutorial.learn.explain import expected_and_seen, hints, read_hints
 from tutorial.learn.playground import STATE, State
-from tutorial.learn.progress import remember
-from tutorial.learn.render import new_console, progress, show_sections
+from tutorial.learn.progress import judge, remember
+from tutorial.learn.render import Words, new_console, progress, show_sections
 from tutorial.learn.sections import PLAIN, sections
 
 LONG = pytest.mark.long
@@ -347,6 +347,16 @@ def test_the_plain_version_is_judged_first_and_may_be_left(tutorial, project):
         r"The plain version of step 2 works. You can go on to step 3 \(tutorial start 3\s+\S+ --keep\)",
     ):
         assert re.search(text, done.output), done.output
+
+
+def test_watch_says_at_once_that_the_plain_version_works(project):
+    """You read that you can go on before the first hardened requirement has been judged."""
+    directory, console = project(2), new_console()
+    (directory / "chat/consumers.py").write_text(PLAIN_CONSUMER)
+    with console.capture() as shown:
+        judge(console, directory, STEP_2, Words("h", "press n"), go_on="hardened", on_problem=lambda: None)
+    said = shown.get()
+    assert said.index("The plain version of step 2 works") < said.index("A room may be called")
 
 
 def test_a_hardened_requirement_does_not_keep_the_others_from_being_judged(project):

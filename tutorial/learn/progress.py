@@ -13,7 +13,8 @@ from tutorial.course.steps import number
 from tutorial.learn.check import Cancelled, Verdict, check
 from tutorial.learn.explain import Problem, graded_hints
 from tutorial.learn.playground import State, current_assignment, may_remember, test_id
-from tutorial.learn.render import Progress, Words, problem_text, show_requirement, show_verdict
+from tutorial.learn.render import Progress, Words, plain_works, problem_text, show_requirement, show_verdict
+from tutorial.learn.sections import plain
 
 
 def judge(
@@ -46,6 +47,7 @@ def judge(
     """
     state = State.read(project)
     stuck = state.stuck
+    needs_more = 0 < len(plain(assignment)) < len(assignment.requirements)
     console.print(Text(f"Checking {project} against {assignment.title} ...", "dim"), soft_wrap=True)
     with Progress(console) as progress:
         said = set[str]()
@@ -61,6 +63,11 @@ def judge(
                 if on_problem and required.name == stuck and its == "done" and stuck not in said:
                     said.add(stuck)
                     show_requirement(console, required, its)
+            unknown = [required for required in plain(assignment) if verdict.states.get(required) != "done"]
+            if on_problem and needs_more and not unknown and not {"plain", "problem"} & said:
+                # Now: to judge the rest may take a minute.
+                said.add("plain")
+                console.print(plain_works(assignment, words))
 
         try:
             verdict = check(

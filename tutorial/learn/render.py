@@ -208,7 +208,6 @@ def summary(assignment: Assignment, verdict: Verdict, state: State, words: Words
     if verdict.good and only:
         done = len(verdict.names("done"))
         return Text(f"What you chose of {assignment.title} is done: {done}.{took}", "green")
-    step = f"step {number(assignment.step)}"
     if verdict.good:
         lacking = len(verdict.names("skipped"))
         text = Text().append(f"{title} is done: {met} of {total} requirements are met", "green")
@@ -230,10 +229,19 @@ def summary(assignment: Assignment, verdict: Verdict, state: State, words: Words
     if not verdict.required:
         text.append("\nThe tests begin when this is settled.")
     if needed and plain_met == len(needed) and verdict.required:
-        go_on = f"You can go on to step {number(assignment.step) + 1} ({words.go_on}), or make it hold."
-        text.append(f"\nThe plain version of {step} works. ", "green")
-        text.append(go_on if words.go_on else "Make it hold.", "green")
+        text.append("\n").append(plain_works(assignment, words))
     return text.append(f"\nMore help: {words.help}")
+
+
+def plain_works(assignment: Assignment, words: Words) -> Text:
+    """Return what to say once the plain version of a step works."""
+    step = number(assignment.step)
+    go_on = (
+        f"You can go on to step {step + 1} ({words.go_on}), or make it hold."
+        if words.go_on
+        else "Make it hold."
+    )
+    return Text(f"The plain version of step {step} works. {go_on}", "green")
 
 
 def progress(assignment: Assignment, state: State) -> tuple[int, int]:
