@@ -105,6 +105,20 @@ def test_your_own_project_runs_as_you_saved_it(run, project):
     end(process, signal.SIGINT)
 
 
+@pytest.mark.long
+def test_behind_a_pipe_that_nobody_reads_all_ends(tmp_path):
+    """After `tutorial run | head -1` neither the command nor a server is left."""
+    env = alone({"DATABASE_PATH": str(tmp_path / "db.sqlite3")})
+    command = [sys.executable, "-m", "tutorial", "run", "3", "--port", str(free_port())]
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
+        while "server started" not in process.stdout.readline():
+            pass
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.stdout.close()
+        process.wait(600)
+    wait_until(lambda: not any(child.is_running() for child in family), what="the end of its processes")
+
+
 def test_what_is_run(project, tmp_path, monkeypatch):
     """A step by its name, a project by its directory; without a name where you are, else the finished app."""
     mine = project(4)

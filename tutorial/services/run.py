@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import honcho.manager
 from honcho.manager import Manager
+from honcho.printer import Message, Printer
 
 from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.broker import DEFAULT_PORT, Broker, NoBroker, answers, reachable_broker
@@ -31,6 +32,19 @@ honcho.manager.KILL_WAIT = 3
 
 class CannotRun(RuntimeError):
     """Raised when a step cannot run here; its text says why and what to do, in a line."""
+
+
+class OneEnd(Printer):  # type: ignore[misc]
+    """Prints what the processes say. If nobody reads it any more, as behind `| head`, everything ends."""
+
+    def write(self, message: Message) -> None:
+        """Print a message."""
+        try:
+            super().write(message)
+        except BrokenPipeError:
+            # Not raised: honcho would leave its processes running.
+            self.output = open(os.devnull, "w")  # noqa: SIM115 - open until the end
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def start_broker() -> tuple[str, Broker | None]:
@@ -197,7 +211,7 @@ def run_step(step: Path, host: str, port: int) -> int:
             preparation.wait()
         python = shlex.quote(sys.executable)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        manager = Manager()
+        manager = Manager(OneEnd(sys.stdout))
         manager.add_process("server", f"exec {python} manage.py runserver {address}", env=env, cwd=str(step))
         if (step / "config/celery.py").exists():
             worker = "-W ignore -m celery --quiet -A config worker --loglevel INFO --concurrency 2"
