@@ -72,7 +72,7 @@ def change(directory: Path, changes: Mapping[str, tuple[str, ...] | str]) -> Non
 # For a step and a file: each mistake with the test that it fails and its replacements.
 TABLE = {
     (1, SETTINGS): {
-        "daphne is missing": ("speaks_asgi", DAPHNE, ""),
+        "daphne is missing": ("", DAPHNE, ""),
         "daphne is last": ("", DAPHNE, "", '    "channels",\n', f'    "channels",\n{DAPHNE}'),
         "the layer is in memory": (
             *("layer_is_redis", REDIS_LAYER, "channels.layers.InMemoryChannelLayer"),
