@@ -67,7 +67,7 @@ def start(tmp_path):
         ("compare 3 mine", 1, ""),
         ("solve 3 chat/routing.py --dir mine --yes", 0, ""),
         ("solve echo chat/routing.py --dir echo --yes", 0, ""),
-        ("hint 3 mine", 2, "`tutorial check` says what is not right yet"),
+        ("hint 3 mine", 2, "No problem is known"),
         # Commands that run tests say what to do, in one line.
         ("check 3 mine", 2, "make setup"),
         ("check echo echo", 2, "make setup"),
