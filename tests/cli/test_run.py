@@ -98,7 +98,7 @@ def test_your_own_project_runs_as_you_saved_it(run, project):
     replace(mine, "blog/tasks.py", 'print("the first', 'print(("the first')
     process.wait_for_output("SyntaxError", timeout=60)
     replace(mine, "blog/tasks.py", 'print(("the first version")', 'print("the second version, now right")')
-    wait_until(lambda: process.output.count(" ready.") == 3, 60, "the worker with the change")
+    wait_until(lambda: process.output.count(" ready.") >= 3, 60, "the worker with the change")
     call_the_task()
     process.wait_for_output("] the second version")
     assert process.output.count("] the first version") == 1
