@@ -1,4 +1,4 @@
-"""Run a command in the current directory, and again whenever Python code in it is saved.
+"""Run a command in the current directory, and again whenever Python code or a template in it is saved.
 
 `python -m tutorial.services.on_save WORDS`: the words of the command. Ctrl-C and SIGTERM end both.
 """
@@ -12,7 +12,7 @@ import watchfiles
 
 
 class Code(watchfiles.PythonFilter):
-    """Lets pass Python files, and new directories: of what is in them at once, nothing is heard."""
+    """Lets pass code, templates and new directories: of what is in those at once, nothing is heard."""
 
     def __call__(self, change: watchfiles.Change, path: str) -> bool:
         """Tell whether a change asks for a restart."""
@@ -40,7 +40,7 @@ def run_on_save(command: list[str]) -> None:
         target=shlex.join(command),
         target_type="command",
         callback=say,
-        watch_filter=Code(),
+        watch_filter=Code(extra_extensions=(".html",)),
     )
 
 

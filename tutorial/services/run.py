@@ -212,11 +212,13 @@ def run_step(step: Path, host: str, port: int) -> int:
         python = shlex.quote(sys.executable)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         manager = Manager(OneEnd(sys.stdout))
-        manager.add_process("server", f"exec {python} manage.py runserver {address}", env=env, cwd=str(step))
+        on_save = f"exec {python} -m tutorial.services.on_save {python}"
+        # Not by Django's reloader: it can end with a KeyError when the code it has just loaded is broken.
+        server = f"manage.py runserver --noreload {address}"
+        manager.add_process("server", f"{on_save} {server}", env=env, cwd=str(step))
         if (step / "config/celery.py").exists():
             worker = "-W ignore -m celery --quiet -A config worker --loglevel INFO --concurrency 2"
-            on_save = f"exec {python} -m tutorial.services.on_save {python} {worker}"
-            manager.add_process("worker", on_save, env=env, cwd=str(step))
+            manager.add_process("worker", f"{on_save} {worker}", env=env, cwd=str(step))
         shown = url.rpartition("@")[2] if "@" in url else url
         announcement = (step, host, port, shown, preparation, failures)
         threading.Thread(target=announce_when_ready, args=announcement, daemon=True).start()
