@@ -242,6 +242,6 @@ def test_a_name_that_cannot_be_a_room_is_explained(client, django_user_model, na
 
 @pytest.mark.parametrize("page", ["chat:index", "chat:room"])
 def test_the_chat_needs_a_login(client, page):
-    """A visitor who is not logged in is sent to the login page."""
+    """A visitor who isn't logged in is sent to the login page."""
     address = reverse(page)
     assert client.get(address).url == f"/login/?next={address}"

@@ -155,7 +155,7 @@ def test_an_invalid_post_is_explained_and_kept_in_the_form(client, author, fault
 
 
 def test_writing_needs_a_login(client):
-    """A visitor who is not logged in is sent to the login page."""
+    """A visitor who isn't logged in is sent to the login page."""
     assert client.get(reverse("blog:create_post")).url == "/login/?next=/blog/new/"
 
 

@@ -37,7 +37,7 @@ def test_json_that_is_no_task_is_dropped(publisher, same_worker):
 
 
 def test_bytes_that_are_no_json_stop_the_worker_and_not_the_queue(publisher, worker):
-    """Anybody who can write to the broker can stop a worker; the next one runs the rest of the queue."""
+    """Anyone with write access to the broker can stop a worker; the next one runs the rest of the queue."""
     publisher.broker.lpush("celery", b"\xff\xfe")
     publisher.notify()
     wait_until(lambda: not worker.running, 60, "the worker's end")
