@@ -1,6 +1,7 @@
 """What a learner runs: a playground, its checks, and help on the way."""
 
 import contextlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,14 +82,14 @@ def say_what_next(assignment: "Assignment", directory: Path | None) -> None:
     typer.echo(f"Check as you type: tutorial watch{f' {directory}' if directory else ''}")
 
 
-def find(directory: Path | None, name: str | None) -> tuple[Path, "Assignment"]:
+def find(directory: Path | None, name: str | None, quiet: bool = False) -> tuple[Path, "Assignment"]:
     """Return the project and the assignment that a command is about; say it where the latter is a guess."""
     from tutorial.learn.playground import current_assignment, find_playground
 
     project = find_playground(directory)
     assignment, guessed = current_assignment(project, name)
     if guessed:
-        typer.echo(guessed)
+        typer.echo(guessed, err=quiet)
     return project, assignment
 
 
@@ -102,6 +103,9 @@ def check(
     only: Annotated[
         str, typer.Option("-k", metavar="WORDS", help="Only requirements whose test's name has these words.")
     ] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object about all requirements, for another program.")
+    ] = False,
 ) -> None:
     """Check your code against the tests of a step.
 
@@ -114,13 +118,17 @@ def check(
     Exit status: 0 done, 1 not yet, 2 could not check.
     """
     need_tests()
+    from tutorial.learn.marks import as_json as verdict_json
     from tutorial.learn.progress import judge
     from tutorial.learn.render import new_console
     from tutorial.learn.watch import words_for
 
-    project, assignment = find(directory, name)
-    words, go_on = words_for(assignment, project), "all" if everything else ""
-    verdict = judge(new_console(), project, assignment, words, go_on=go_on, verbose=verbose, only=only)
+    project, assignment = find(directory, name, quiet=as_json)
+    words, go_on = words_for(assignment, project), "all" if everything or as_json else ""
+    console = new_console(quiet=as_json)
+    verdict = judge(console, project, assignment, words, go_on=go_on, verbose=verbose, only=only)
+    if as_json:
+        typer.echo(json.dumps(verdict_json(assignment, verdict), ensure_ascii=False))
     if not verdict.good:
         raise typer.Exit(1)
 

@@ -55,6 +55,7 @@ class Verdict:
     Attributes:
         required: What was to be judged, in the order it ran.
         states: For each requirement `done`, `not yet` or `skipped`; nothing for those not reached.
+        took: For each requirement that was tried, how many seconds that took.
         problems: What is not right yet, the first one first.
         notes: What else a learner should know, each in a line.
         seconds: How long it took.
@@ -62,6 +63,7 @@ class Verdict:
 
     required: list[Requirement] = field(default_factory=list)
     states: dict[Requirement, str] = field(default_factory=dict)
+    took: dict[Requirement, float] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0
@@ -263,6 +265,7 @@ class Listener:
                 self._phase(event, self._by_name[event["module"], event["name"]])
 
     def _phase(self, event: Event, required: Requirement) -> None:
+        self.verdict.took[required] = self.verdict.took.get(required, 0) + event["seconds"]
         if event["outcome"] == "failed" and self.verdict.states.get(required) != "not yet":
             self.verdict.problems.append(explain_failure(event, required, self.copy, self.assignment))
             self._set(required, "not yet")

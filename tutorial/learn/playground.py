@@ -21,6 +21,7 @@ from tutorial.course.assignment import (
 from tutorial.course.files import project_files, write_files
 from tutorial.course.git import GitFailed, git, merge
 from tutorial.course.steps import ROOT, all_steps, number
+from tutorial.course.version import course_version
 from tutorial.services.signals import ended_by_signals, uninterrupted
 
 STATE = ".tutorial.json"
@@ -59,6 +60,7 @@ class State:
         mistake: What went wrong there, without what differs from run to run.
         hints: How many hints have been given for a mistake.
         left_open: The tests of earlier steps that were not met when the learner went on, by pytest's names.
+        course: The version of the course that the playground was made with, or an empty text.
     """
 
     assignment: str = ""
@@ -68,6 +70,7 @@ class State:
     mistake: str = ""
     hints: dict[str, int] = field(default_factory=dict)
     left_open: list[str] = field(default_factory=list)
+    course: str = ""
 
     @classmethod
     def read(cls, directory: Path) -> "State":
@@ -185,7 +188,7 @@ def start(assignment: Assignment, directory: Path) -> Path | None:
         try:
             new = beside(directory, made)
             lay_out(assignment, new)
-            State(assignment.name, done).write(new)
+            State(assignment.name, done, course=course_version()).write(new)
             make_repository(new, f"Start of {assignment.title}")
             if not os.path.lexists(directory):
                 new.rename(directory)

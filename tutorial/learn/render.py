@@ -33,9 +33,9 @@ WIDE = 120  # columns from which two versions of a file fit side by side
 CONTEXT = 3  # lines around a difference
 
 
-def new_console() -> Console:
+def new_console(quiet: bool = False) -> Console:
     """Return a console; its colours go away by themselves where the output is no terminal."""
-    return Console(highlight=False)
+    return Console(highlight=False, quiet=quiet)
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ def pytest_runtest_makereport(
     event: dict[str, object] = {
         "event": report.when,
         "outcome": report.outcome,
+        "seconds": report.duration,
         "module": item.path.stem,
         "name": function_name(item),
         "case": item.callspec.id if hasattr(item, "callspec") else "",
