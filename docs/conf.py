@@ -1,6 +1,5 @@
 """The site: `make docs` builds it. When you open it, it asks no other host for anything."""
 
-import difflib
 import posixpath
 import re
 import sys
@@ -10,24 +9,21 @@ import yaml
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from tutorial.course.assignment import exercise_assignment
-from tutorial.course.compose import target_of
-from tutorial.course.files import project_files
 from tutorial.course.front_matter import FRONT_MATTER, front_matter, minutes
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS / "_ext"))
 
-from timetable import day  # noqa: E402 - from _ext
+from diff_pages import solution_part  # noqa: E402 - from _ext
+from timetable import day  # noqa: E402
 
 LESSONS = sorted(DOCS.parent.glob("step0*/README.md"))
-LEXERS = {".py": "python", ".js": "javascript", ".html": "html+django", ".css": "css"}
 LINK = re.compile(r"(!?)\[([^]]+)\]\(([^)#\s]+)(#[^)\s]+)?\)")
 
 project = "Real-time Django"
 copyright = "the authors of the tutorial"
 language = "en"
-extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design"]
+extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "diff_pages", "source_pages"]
 # STYLE.md is for contributors.
 exclude_patterns = ["_build", "STYLE.md"]
 
@@ -51,6 +47,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b6e4f", "color-brand-content": "#0b6e4f"},
     "dark_css_variables": {"color-brand-primary": "#5fd3a8", "color-brand-content": "#5fd3a8"},
@@ -58,9 +55,8 @@ html_theme_options = {
 
 # A copied block has only the commands, without prompts and output.
 copybutton_prompt_text = "$ "
-copybutton_exclude = ".linenos, .gp, .go"
-# A copied diff would have its signs.
-copybutton_selector = "div:not(.highlight-diff) > div.highlight > pre"
+# Of a change, the lines as they are after it.
+copybutton_exclude = ".linenos, .gp, .go, .unified del"
 
 
 def page_of(path: str) -> str | None:
@@ -118,31 +114,7 @@ def adapt_page(app, docname, source) -> None:
         source[0] = re.sub(r"^(# .*\n)", rf"\1\n{line}\n", source[0], count=1, flags=re.MULTILINE)
     source[0] = adapt_links(source[0], posixpath.dirname(place))
     if re.fullmatch(r"exercises/\w+/README", docname):
-        source[0] += solution_part(app.env, docname.split("/")[1])
-
-
-def solution_part(env, name: str) -> str:
-    """Return the part of an exercise's page that shows the files of its solution, with what is new marked."""
-    assignment = exercise_assignment(name)
-    text = "\n## The solution\n\nEach file as a whole. The lines that the step does not have are marked.\n"
-    for added, path in project_files(assignment.exercise / "solution").items():
-        name = target_of(added)
-        new, of_the_step = assignment.solution[name].decode(), assignment.step / name
-        env.note_dependency(str(path))
-        options = ""
-        if of_the_step.exists():
-            env.note_dependency(str(of_the_step))
-            changes = difflib.SequenceMatcher(None, of_the_step.read_text().splitlines(), new.splitlines())
-            spans = [
-                f"{begin + 1}-{end}"
-                for kind, _, _, begin, end in changes.get_opcodes()
-                if kind in ("insert", "replace")
-            ]
-            options = f":emphasize-lines: {','.join(spans)}\n"
-        if new:
-            code = f"````{{code-block}} {LEXERS[posixpath.splitext(name)[1]]}\n{options}\n{new}````"
-            text += f"\n::::{{dropdown}} {name}\n{code}\n::::\n"
-    return text
+        source[0] += solution_part(docname.split("/")[1])
 
 
 class Plan(SphinxDirective):

@@ -2,25 +2,15 @@
 
 import asyncio
 import re
-import subprocess
-import sys
-import threading
-from functools import partial
-from html import unescape
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
 from urllib.parse import unquote, urldefrag, urlencode, urljoin
 
 import pytest
 
-from tutorial.course.assignment import exercise_assignment
-from tutorial.course.diffs import diff_file
-from tutorial.course.steps import ROOT, all_steps, number
+from tests.site.conftest import HANG
+from tutorial.course.steps import ROOT, all_steps
 
-HANG = 600  # seconds; only what hangs takes as long
-TAG = re.compile(r"<[^>]*>")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PAGES = [
     *("index", "lessons/step01", "lessons/step05", "exercises/rate_limit/README", "diffs/step02-step03"),
@@ -49,42 +39,6 @@ class Links(HTMLParser):
                 self.anchors.add(value)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The built site; building it writes nothing into the checkout."""
-    target = tmp_path_factory.mktemp("site") / "html"
-    before = getrusage(RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", ROOT / "docs", target],
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-    )
-    assert done.returncode == 0, done.stderr
-    after = getrusage(RUSAGE_CHILDREN)
-    # Not the time that passes, which says more about the machine.
-    target.joinpath("seconds").write_text(str(after.ru_utime - before.ru_utime))
-    return target
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files without a log."""
-
-    def log_message(self, *arguments):
-        """Called for every request."""
-
-
-@pytest.fixture(scope="module")
-def address(site):
-    """The address of a server for the built site."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
 def test_the_site_builds_within_a_minute(site):
     """`make docs` has no warning and takes less than 60 seconds of a processor."""
     assert float((site / "seconds").read_text()) < 60
@@ -110,16 +64,6 @@ def test_every_link_on_a_code_host_leads_somewhere(page):
     for link in LINK.findall(page.read_text()):
         if "://" not in link and not link.startswith("#"):
             assert (page.parent / link.partition("#")[0]).exists(), link
-
-
-def test_an_exercise_shows_its_solution_whole(site):
-    """A patched file is on the page as a whole, and the lines that the step doesn't have are marked."""
-    page = (site / "exercises/echo/README.html").read_text()
-    marked = [unescape(TAG.sub("", line)) for line in page.splitlines() if '<span class="hll">' in line]
-    assert [line for line in marked if "ws/" in line] == [
-        '    re_path(r"^ws/echo/$", echo.EchoConsumer.as_asgi()),'
-    ]
-    assert exercise_assignment("echo").solution["chat/routing.py"].decode() in unescape(TAG.sub("", page))
 
 
 def test_the_links_to_elsewhere_are_listed(site):
@@ -187,21 +131,6 @@ async def test_the_search_finds(browser, address, words, page):
     await tab.goto(f"{address}search.html?{urlencode({'q': words})}")
     await tab.locator(f".search a[href*='{page}']").first.wait_for()
     await tab.close()
-
-
-@pytest.mark.parametrize("after", all_steps()[1:], ids=lambda step: step.name)
-def test_a_diff_page_helps_to_read_every_file(after):
-    """Each changed file has a heading, a sentence, and its part of the diff, in the diff's order."""
-    diff = diff_file(number(after))
-    heads = re.findall(r"^diff --git .*$", diff.read_text(), re.MULTILINE)
-    page = diff.with_suffix(".md").read_text()
-    parts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
-    assert [part.splitlines()[0] for part in parts] == [f"`{head.rpartition(' b/')[2]}`" for head in heads]
-    for head, part in zip(heads, parts, strict=True):
-        assert re.search(r"\.$", part.splitlines()[2]), head
-        empty = head.endswith("__init__.py") and "Empty" in part
-        assert empty or f":start-at: {head}\n" in part, head
-        assert empty or (":end-before: diff --git\n" in part) == (head != heads[-1]), head
 
 
 def test_the_pictures_are_small():
