@@ -7,6 +7,7 @@ from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.contrib.auth import get_user_model
 from django.core.mail import send_mail
+from django.db import OperationalError
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ def is_final(error):
 
 @shared_task(
     # Every error of smtplib or of a socket is an OSError. Tried again after up to 1, 2, 4 … 60 s.
-    autoretry_for=(OSError, SoftTimeLimitExceeded),
+    autoretry_for=(OSError, OperationalError, SoftTimeLimitExceeded),
     retry_backoff=True,
     retry_backoff_max=60,
     max_retries=20,

@@ -13,6 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django_application = get_asgi_application()
 
 from chat.routing import websocket_urlpatterns
+from config.startup import lifespan
 
 application = ProtocolTypeRouter(
     {
@@ -23,5 +24,6 @@ application = ProtocolTypeRouter(
                 URLRouter(websocket_urlpatterns),
             ),
         ),
+        "lifespan": lifespan,
     }
 )

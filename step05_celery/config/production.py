@@ -6,6 +6,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from config.addresses import celery_broker, database_of, layer_hosts
 from config.settings import *
 
 DEBUG = False
@@ -40,12 +41,33 @@ LOGGING = {
     "loggers": {"django": {"handlers": ["console"], "level": "INFO"}},
 }
 
+if "DATABASE_URL" in os.environ:
+    DATABASES["default"] = database_of(os.environ["DATABASE_URL"])
+    DATABASES["default"]["OPTIONS"] |= {
+        # A few connections for all threads of a process: under ASGI each request may run in another one.
+        "pool": {"min_size": 1, "max_size": 10, "timeout": 5},
+        "connect_timeout": 5,  # seconds
+    }
+else:
+    DATABASES["default"]["OPTIONS"] = {
+        # Readers don't wait for the writer, and the file is synced now and then, not at each commit.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        # A transaction takes its turn to write when it begins; later, SQLite would refuse it at once.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,  # seconds that it waits for its turn
+    }
+
 CHANNEL_LAYERS["default"]["CONFIG"] |= {
     # One retry at once: the connection from the pool may have died with the broker.
-    "hosts": [{"address": REDIS_URL, "retry": Retry(NoBackoff(), 1)}],
+    "hosts": [host | {"retry": Retry(NoBackoff(), 1)} for host in layer_hosts(REDIS_URL)],
     # Messages that may wait for one process. The default, 100, is too few for a crowd.
     "capacity": 1000,
 }
+
+CELERY_BROKER_URL, options = celery_broker(os.environ.get("CELERY_BROKER_URL", REDIS_URL))
+CELERY_BROKER_TRANSPORT_OPTIONS |= options
+# A worker doesn't start before what it needs is right.
+CELERY_IMPORTS = ["config.startup"]
 
 EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")

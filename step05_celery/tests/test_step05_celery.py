@@ -13,6 +13,7 @@ import psutil
 import pytest
 import redis
 from celery.exceptions import SoftTimeLimitExceeded
+from django.db import OperationalError
 from django.urls import reverse
 from playwright.async_api import expect
 
@@ -274,17 +275,36 @@ def test_the_first_page_leads_to_chat_and_blog(client):
     assert re.findall(r'<a href="(/\w+/)">', page)[:2] == ["/chat/", "/blog/"]
 
 
+@pytest.fixture
+def fail_once(monkeypatch):
+    """Let the first attempt of a mail fail with an error; return the list of attempts."""
+
+    def fail_once(error):
+        attempts = []
+
+        def send_mail(*arguments):
+            attempts.append(arguments)
+            if len(attempts) == 1:
+                raise error
+
+        monkeypatch.setattr("blog.tasks.send_mail", send_mail)
+        return attempts
+
+    return fail_once
+
+
 @pytest.mark.django_db
-def test_a_mail_that_meets_a_time_limit_is_tried_again(author, monkeypatch):
+def test_a_mail_that_meets_a_time_limit_is_tried_again(author, fail_once):
     """A mail that meets the time limit of config.production is tried again."""
-    attempts = []
+    attempts = fail_once(SoftTimeLimitExceeded)
+    send_notification_email.apply((author.pk, NOTICE))
+    assert len(attempts) == 2
 
-    def too_long_once(*arguments):
-        attempts.append(arguments)
-        if len(attempts) == 1:
-            raise SoftTimeLimitExceeded
 
-    monkeypatch.setattr("blog.tasks.send_mail", too_long_once)
+@pytest.mark.django_db
+def test_a_mail_that_meets_a_restart_of_the_database_is_tried_again(author, fail_once):
+    """A mail whose task meets a database that restarts is tried again."""
+    attempts = fail_once(OperationalError)
     send_notification_email.apply((author.pk, NOTICE))
     assert len(attempts) == 2
 

@@ -182,7 +182,8 @@ TABLE = {
         "the user is the argument": ("committed", "(request.user.id, ", "(request.user, "),
     },
     (5, TASKS): {
-        "nothing is tried again": ("busy", "    autoretry_for=(OSError, SoftTimeLimitExceeded),\n", ""),
+        "the database may not restart": ("restart_of_the_database", "OSError, OperationalError", "OSError"),
+        "nothing is tried again": ("busy", "    autoretry_for=(OSError, OperationalError, SoftTimeLimitExceeded),\n", ""),
         "get() for a user who is gone": ("gone", ".filter(id=user_id).first()", ".get(id=user_id)"),
         "no look at the address": ("without_an_address", "user is None or not user.email", "user is None"),
         "no final refusal": ("final", "if not is_final(error):\n            raise", "raise"),

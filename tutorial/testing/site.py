@@ -25,7 +25,7 @@ SERVERS = {
     # The production server: bounded frames, a silent client is gone within 12 s, and no 37 kB for each
     # client's compression, from which short messages gain nothing.
     "uvicorn": [
-        *("-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--lifespan", "off"),
+        *("-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}"),
         *("--ws-max-size", "65536", "--ws-ping-interval", "5", "--ws-ping-timeout", "5"),
         *("--ws-per-message-deflate", "false"),
         "config.asgi:application",
