@@ -183,7 +183,11 @@ TABLE = {
     },
     (5, TASKS): {
         "the database may not restart": ("restart_of_the_database", "OSError, OperationalError", "OSError"),
-        "nothing is tried again": ("busy", "    autoretry_for=(OSError, OperationalError, SoftTimeLimitExceeded),\n", ""),
+        "nothing is tried again": (
+            "busy",
+            "    autoretry_for=(OSError, OperationalError, SoftTimeLimitExceeded),\n",
+            "",
+        ),
         "get() for a user who is gone": ("gone", ".filter(id=user_id).first()", ".get(id=user_id)"),
         "no look at the address": ("without_an_address", "user is None or not user.email", "user is None"),
         "no final refusal": ("final", "if not is_final(error):\n            raise", "raise"),
