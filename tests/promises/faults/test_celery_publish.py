@@ -1,26 +1,34 @@
 """Posts whose commit is late or fails. The figures have a broker that is down or hangs."""
 
 import contextlib
-import copy
-import sqlite3
 import threading
 
+import psycopg
 import pytest
 
 from tests.promises.faults.mail import Author
-from tutorial.services.processes import NotStarted, wait_until
+from tutorial.services.processes import wait_until
 
-# A commit waits for a reader for as long as it takes; Django's own limit is 5 s.
-PATIENT = 'from config.production import *\nDATABASES["default"]["OPTIONS"] = {"timeout": 600}\n'
+# Called at the commit: a transaction with such a post waits for a lock, as for a slow disk.
+LATE = """
+CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON blog_post DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.title = 'late commit') EXECUTE FUNCTION late();
+"""
+# The foreign key is checked at the commit, after the task was registered for it.
+UNKNOWN_AUTHOR = """
+CREATE FUNCTION unknown_author() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN NEW.author_id = 999999; RETURN NEW; END $$;
+CREATE TRIGGER unknown_author BEFORE INSERT ON blog_post
+    FOR EACH ROW WHEN (NEW.title = 'rolled back') EXECUTE FUNCTION unknown_author();
+"""
 
 
 @pytest.fixture
-def author(site, publisher, worker, mailbox, tmp_path):
+def author(site, publisher, worker, mailbox):
     """Alice, whose first post is on its way by mail."""
-    (tmp_path / "patient.py").write_text(PATIENT)
-    patient = copy.copy(site)
-    patient.env = site.env | {"DJANGO_SETTINGS_MODULE": "patient", "PYTHONPATH": str(tmp_path)}
-    with patient.server("uvicorn") as server, contextlib.closing(Author(server)) as author:
+    with contextlib.closing(Author(site.shared_server("uvicorn"))) as author:
         mailbox.wait_for(1, 60)
         publisher.wait_until_idle()
         mailbox.reset()
@@ -28,53 +36,37 @@ def author(site, publisher, worker, mailbox, tmp_path):
 
 
 @pytest.fixture
-def database(site):
-    """The site's database, opened beside it."""
-    with contextlib.closing(sqlite3.connect(site.env["DATABASE_PATH"], isolation_level=None)) as database:
+def database(postgres):
+    """The site's database, opened beside it. What a test makes in it is dropped."""
+    with psycopg.connect(postgres.url("site"), autocommit=True) as database:
         yield database
+        database.execute("DROP FUNCTION IF EXISTS late, unknown_author CASCADE")
 
 
-def commit_waits(site):
-    """Return whether a commit waits for a reader: SQLite then lets no new reader in."""
-    # In a process of its own, because SQLite doesn't lock out a process that is already reading.
-    read = "sqlite3.connect(os.environ['DATABASE_PATH'], timeout=0).execute('SELECT id FROM blog_post')"
-    try:
-        site.run("-c", f"import os, sqlite3; {read}")
-    except NotStarted as error:
-        return "database is locked" in str(error)
-    return False
-
-
-def test_a_notice_waits_for_a_late_commit(author, site, database, publisher, mailbox):
+def test_a_notice_waits_for_a_late_commit(database, author, publisher, mailbox):
     """While a post's commit waits for the database there is no task; afterwards the mail arrives."""
+    database.execute(LATE)
     publishing = threading.Thread(target=author.publish, args=["late commit"])
-    # A reader in mid-transaction holds up every commit.
-    database.execute("BEGIN")
-    database.execute("SELECT count(*) FROM blog_post").fetchall()
+    database.execute("SELECT pg_advisory_lock(1)")
     publishing.start()
     try:
-        wait_until(lambda: commit_waits(site), 60, "the server's commit")
+        waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        wait_until(lambda: database.execute(waits).fetchall(), 60, "the server's commit")
         assert (publisher.idle(), mailbox.arrivals) == (True, [])
     finally:
-        database.execute("COMMIT")
+        database.execute("SELECT pg_advisory_unlock(1)")
         publishing.join()
     publisher.sent.append(author.notice)
     publisher.settle()
     assert "late commit" in author.posts()
 
 
-def test_a_post_that_is_rolled_back_sends_no_mail(author, database, publisher):
+def test_a_post_that_is_rolled_back_sends_no_mail(database, author, publisher):
     """If a post's commit fails, there is no post and no mail about it."""
-    # The foreign key is checked at the commit, after the task was registered for it.
-    database.executescript(
-        """
-        CREATE TRIGGER unknown_author AFTER INSERT ON blog_post WHEN NEW.title = 'rolled back'
-        BEGIN UPDATE blog_post SET author_id = 999999 WHERE id = NEW.id; END;
-        """
-    )
+    database.execute(UNKNOWN_AUTHOR)
     _, response = author.publish("rolled back")
     assert response.status_code == 500
-    author.server.wait_for_output("FOREIGN KEY constraint failed")
+    author.server.wait_for_output("violates foreign key constraint")
     assert "rolled back" not in author.posts()
     author.publish("committed")
     publisher.sent.append(author.notice)
