@@ -1,6 +1,7 @@
 """What is counted and timed in posts while many people write, and while the database is away."""
 
 import asyncio
+import functools
 import json
 import statistics
 import time
