@@ -39,9 +39,8 @@ class Sentinels:
         return next(broker for broker in self.brokers if broker.port == port)
 
     def client(self) -> redis.Redis:
-        """Return a client of whichever server is the primary."""
-        places = [("127.0.0.1", port) for port in self._ports]
-        return redis.Sentinel(places).master_for(NAME)
+        """Return a client of the server that is the primary now."""
+        return redis.Redis("127.0.0.1", self.primary.port)
 
     def _ready(self) -> bool:
         for port in self._ports:
@@ -53,9 +52,8 @@ class Sentinels:
             if (state["num-slaves"], state["num-other-sentinels"]) != (2, 2):
                 return False
         with redis.Redis.from_url(self.brokers[0].url) as primary:
-            # Both replicas have all of its data.
-            replicas = [primary.info("replication").get(f"slave{number}", {}) for number in range(2)]
-        return all(replica.get("state") == "online" for replica in replicas)
+            primary.set("ready", 1)
+            return primary.wait(2, 1000) == 2  # both replicas have it
 
     def __enter__(self) -> Self:
         primary, *replicas = self.brokers

@@ -36,6 +36,7 @@ COSTS = {
     "tests/cli": 80,
     "tests/site/notebooks": 80,
     "tests/promises/scale": 60,
+    "tests/promises/services": 40,
     "step05_celery": 60,
     "tests/promises/lab": 30,
     "step04_client": 30,
