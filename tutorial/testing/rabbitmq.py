@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
-from kombu import Connection
-
 from tutorial.services.ports import free_port
 from tutorial.services.processes import Process
 
@@ -66,7 +64,7 @@ class Rabbit(Process):
         if not self._names.running:
             self._names.spawn()
         self.spawn()
-        self._wait_for(self._answers, timeout, "a connection to RabbitMQ")
+        self.wait_for_output("Server startup complete", timeout)
         return self
 
     def close(self) -> None:
@@ -74,14 +72,6 @@ class Rabbit(Process):
         super().close()
         self._names.close()
         shutil.rmtree(self._data, ignore_errors=True)
-
-    def _answers(self) -> bool:
-        try:
-            with Connection(self.url, connect_timeout=2) as connection:
-                connection.connect()
-        except OSError:
-            return False
-        return True
 
     def __enter__(self) -> Self:
         return self.start()

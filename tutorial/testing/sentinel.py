@@ -53,7 +53,7 @@ class Sentinels:
                 return False
         with redis.Redis.from_url(self.brokers[0].url) as primary:
             primary.set("ready", 1)
-            return primary.wait(2, 1000) == 2  # both replicas have it
+            return bool(primary.wait(2, 1000) == 2)  # both replicas have it
 
     def __enter__(self) -> Self:
         primary, *replicas = self.brokers
