@@ -39,7 +39,7 @@ def refusal(words, **env):
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("postgres://chat:s/ecret@127.0.0.1/chat", "DATABASE_URL can't be read"),
+        ("postgres://chat:top/secret@127.0.0.1/chat", "DATABASE_URL can't be read"),
         ("127.0.0.1", "DATABASE_URL can't be read"),
         ("mysql://chat:secret@127.0.0.1/chat", "DATABASE_URL must look like postgres://"),
         ("postgres://chat:secret@127.0.0.1", "DATABASE_URL must look like postgres://"),
@@ -50,7 +50,7 @@ def test_an_address_that_is_none_is_refused(url, words):
     """DATABASE_URL must be a PostgreSQL address; the line shows no password."""
     with pytest.raises(SystemExit, match=words) as refused:
         ADDRESSES["database_of"](url)
-    assert "ecret" not in str(refused.value)
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
