@@ -1,18 +1,22 @@
 """Take the pictures of the lessons again: `python docs/screenshots.py`.
 
-Runs the real steps in a headless Chromium, with the light colour scheme and a page 900 pixels wide.
+Runs the real steps and the board in a headless Chromium, with the light colour scheme and a page 900 pixels wide.
 """
 
 import asyncio
+import sys
 from pathlib import Path
 
 from playwright.async_api import async_playwright, expect
 
-from tutorial.course.steps import find_step
+from tutorial.course.steps import ROOT, find_step
 from tutorial.services.broker import Broker
 from tutorial.services.browser import launch_options
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Site
+
+sys.path.insert(0, str(ROOT))
+from tests.cli.classroom import Board, full_room, sign  # noqa: E402 - from there
 
 IMAGES = Path(__file__).parent / "images"
 ROOM = "/chat/room/?name=%E6%97%A5%E6%9C%AC%E8%AA%9E%E3%81%AE%E9%83%A8%E5%B1%8B"  # 日本語の部屋
@@ -74,6 +78,37 @@ async def take(browser, broker_url: str, mail_env: dict[str, str]) -> None:
         await page.screenshot(path=IMAGES / "posts.png")
 
 
+async def take_board(browser) -> None:
+    """Take the pictures of the board: the instructor's page and the projector's, with a dozen people."""
+    signs = {
+        "mika": sign("step02_consumer", 3, at_for=900, hints=2),
+        "yuki": sign("step02_consumer", 3, at_for=240),
+        "たろう": sign("step02_consumer", 3, at_for=720, hints=1),
+        "lena": sign("step02_consumer", 1, at_for=300, hand="help", hand_text="Which file is meant?"),
+        "omar": sign("step03_routing", 1, at_for=60),
+        "ines": sign("step03_routing", 0, at_for=30, doctor="bad"),
+        "björn": sign("step02_consumer", 3, at_for=100),
+        "zoë": sign("step02_consumer", 11, hand="done"),
+        "李雷": sign("step02_consumer", 4, at_for=200),
+    }
+    with Board() as board:
+        async with full_room(board, signs):
+            for name, url, size, scheme in (
+                ("board", board.page, (1200, 800), "light"),
+                ("board-projector", board.projector, (1024, 576), "dark"),
+            ):
+                viewport = {"width": size[0], "height": size[1]}
+                page = await browser.new_page(viewport=viewport, color_scheme=scheme)
+                await page.goto(url)
+                await expect(page.locator("#counts")).to_contain_text("9 people")
+                # The address of everybody's own network.
+                await page.locator("#join").evaluate(
+                    "each => each.textContent = 'To join: tutorial join http://192.0.2.7:8800 BCDFGH'"
+                )
+                await page.screenshot(path=IMAGES / f"{name}.png")
+                await page.close()
+
+
 async def main() -> None:
     """Start a broker, a mail server and a browser, and take the pictures."""
     IMAGES.mkdir(exist_ok=True)
@@ -81,6 +116,7 @@ async def main() -> None:
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(**launch_options())
             await take(browser, broker.url, mail_server.env)
+            await take_board(browser)
             await browser.close()
 
 

@@ -41,7 +41,7 @@ def test_help_fits_into_80_columns(tutorial, monkeypatch):
             assert found
             assert f" {command.help.splitlines()[0]} " in overview
             panels.setdefault(before.rpartition("─ ")[2].partition(" ")[0], []).append(words[-1])
-    assert set(panels) == {"Learn", "Run", "Teach", "Maintain", "Commands"}
+    assert set(panels) == {"Learn", "Run", "Classroom", "Teach", "Maintain", "Commands"}
     assert {"start", "watch", "check", "hint"} <= set(panels["Learn"])
     assert set(panels["Run"]) == {"run", "preview", "test", "broker", "doctor"}
     assert panels["Maintain"] == ["dev"]

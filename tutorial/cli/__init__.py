@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from tutorial.cli import dev, learn, run, teach
+from tutorial.cli import classroom, dev, learn, run, teach
 from tutorial.cli.answers import answering
 
 app = typer.Typer(
@@ -18,7 +18,8 @@ maintain = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 PANELS: dict[str, list[Callable[..., None]]] = {
     "Learn": [learn.start, learn.watch, learn.check, learn.hint, learn.compare, learn.solve, learn.exercise],
     "Run": [run.run, run.preview, run.broker, run.doctor],
-    "Teach": [teach.report],
+    "Classroom": [classroom.join, classroom.hand, classroom.leave],
+    "Teach": [teach.board, teach.report],
 }
 for panel, commands in PANELS.items():
     for command in commands:

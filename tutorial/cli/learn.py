@@ -64,13 +64,14 @@ def exercise(
 
 def set_up(assignment: "Assignment", directory: Path | None) -> None:
     """Make a playground and say what was made, and where an earlier one now is."""
-    from tutorial.learn import playground
+    from tutorial.learn import classroom, playground
 
     target = directory or playground.DEFAULT
     aside = playground.start(assignment, target)
     if aside:
         typer.echo(f"A copy of what was in {target} is in {aside}.")
     typer.echo(f"{target} is ready for {assignment.title}, about {assignment.minutes} minutes.")
+    classroom.tell(playground.State.read(target), assignment)
     if not (target / ".git").exists():
         typer.echo("git isn't installed, so no git repository was created.")
     say_what_next(assignment, directory)

@@ -98,9 +98,12 @@ def doctor(
 
     Each line says what was found. Where something is wrong, it says what to do.
     """
+    from tutorial.learn.classroom import tell
     from tutorial.services.doctor import examine_all
 
-    if not examine_all(as_json):
+    ready = examine_all(as_json)
+    tell(doctor=ready)
+    if not ready:
         raise typer.Exit(1)
 
 

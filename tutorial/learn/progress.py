@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tutorial.course.assignment import Assignment, UnknownAssignment
 from tutorial.course.steps import number
+from tutorial.learn import classroom
 from tutorial.learn.check import Cancelled, Verdict, check
 from tutorial.learn.explain import Problem, graded_hints
 from tutorial.learn.playground import State, current_assignment, may_remember, test_id
@@ -46,6 +47,7 @@ def judge(
         OSError: The temporary copy could not be made.
     """
     state = State.read(project)
+    classroom.tell(state, assignment)
     stuck = state.stuck
     needs_more = 0 < len(plain(assignment)) < len(assignment.requirements)
     console.print(Text(f"Checking {project} against {assignment.title} ...", "dim"), soft_wrap=True)
@@ -92,6 +94,7 @@ def judge(
 def keep(console: Console, project: Path, state: State, assignment: Assignment, verdict: Verdict) -> None:
     """Write what a check has shown into the playground, and say it where that cannot be done."""
     remember(state, assignment, verdict)
+    classroom.tell(state, assignment, verdict)
     if may_remember(project):
         try:
             state.write(project)
@@ -150,4 +153,5 @@ def next_hint(project: Path, assignment: Assignment) -> str:
     state.hints[about] = given + 1
     if may_remember(project):
         state.write(project)
+    classroom.tell(state, assignment)
     return f"Hint {given + 1} of {len(known)} for {place}: {known[given]}"

@@ -17,6 +17,7 @@ from rich.console import Console
 from tutorial.course.assignment import Assignment, UnknownAssignment, find_assignment, step_assignment
 from tutorial.course.files import LEFT_BEHIND, project_files
 from tutorial.course.steps import all_steps, number
+from tutorial.learn import classroom
 from tutorial.learn.check import Cancelled, CannotCheck
 from tutorial.learn.explain import hints
 from tutorial.learn.playground import STATE, State, WrongUse, find_playground, go_on
@@ -27,6 +28,7 @@ from tutorial.services.signals import ended_by_signals
 
 PAUSE = 50  # milliseconds to wait for the other files of one save
 KEYS = {"h": "hint", "a": "check all", "n": "next step", "q": "quit"}
+HAND = "r"  # raises and lowers the hand on a board
 
 
 class OwnFiles(watchfiles.DefaultFilter):
@@ -116,7 +118,7 @@ class Events:
         while not self._end.is_set():
             if select.select([sys.stdin], [], [], 0.2)[0]:
                 key = os.read(sys.stdin.fileno(), 1).decode(errors="replace")
-                if not key or key in KEYS:  # nothing to read: the terminal is gone
+                if not key or key in KEYS or key == HAND:  # nothing to read: the terminal is gone
                     self._add(set(), key or "q")
 
     def _add(self, files: set[str], key: str = "") -> None:
@@ -159,6 +161,7 @@ def watch(console: Console, project: Path, assignment: Assignment) -> None:
         project: The playground.
         assignment: What the learner is at.
     """
+    classroom.listen(lambda text: console.print(text, style="bold", markup=False))
     with ended_by_signals(), single_keys() as has_keys, Events(project, has_keys) as events:
         files, keys, check, began, asked = set[str](), "", True, False, False
         while "q" not in keys:
@@ -182,12 +185,17 @@ def watch(console: Console, project: Path, assignment: Assignment) -> None:
                 events.settle()
                 files, keys, check, began, asked = set(), "", True, True, False
                 continue
+            if HAND in keys:
+                console.print(classroom.turn_hand(), markup=False)
             asked = "n" in keys and after is not None
             if asked:
                 console.print(f"{assignment.title.capitalize()} isn't done. To go on anyway, press n again.")
             elif "n" in keys:
                 console.print(f"No step comes after {assignment.title}.")
-            say = ", ".join(f"{key} {what}" for key, what in KEYS.items()) if has_keys else "Ctrl-C ends"
+            if reminder := classroom.reminder():
+                console.print(reminder, style="bold", markup=False)
+            known = KEYS | ({HAND: "your hand"} if classroom.Joined.read() else {})
+            say = ", ".join(f"{key} {what}" for key, what in known.items()) if has_keys else "Ctrl-C ends"
             console.print(f"[dim]Watching. Save a file to check again; {say}.[/]")
             files, keys = events.take()
 
