@@ -1,6 +1,7 @@
 """Take the pictures of the lessons again: `python docs/screenshots.py`.
 
-Runs the real steps and the board in a headless Chromium, with the light colour scheme and a page 900 pixels wide.
+Runs the real steps and the board in a headless Chromium. The steps have the light colour scheme and a page
+900 pixels wide.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Site
 
 sys.path.insert(0, str(ROOT))
-from tests.cli.classroom import Board, full_room, sign  # noqa: E402 - from there
+from tests.cli.classroom import Board, full_room, sign
 
 IMAGES = Path(__file__).parent / "images"
 ROOM = "/chat/room/?name=%E6%97%A5%E6%9C%AC%E8%AA%9E%E3%81%AE%E9%83%A8%E5%B1%8B"  # 日本語の部屋

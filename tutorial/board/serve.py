@@ -134,7 +134,7 @@ def announce(server: uvicorn.Server, host: str, port: int, room: "Room") -> None
         f"For the projector, no names: {base}/?projector#{room.key}",
         *(f"The same from another network: http://{other}:{port}" for other in addresses[1:]),
         "",
-        f"If it ends, everybody comes back by themselves to:",
+        "If it ends, everybody comes back by themselves to:",
         f"    tutorial board --code {room.code} --key {room.key}",
         "Ctrl-C ends it, and forgets everything.",
     ]
