@@ -87,7 +87,7 @@ async def take_board(browser) -> None:
         "たろう": sign("step02_consumer", 3, at_for=720, hints=1),
         "lena": sign("step02_consumer", 1, at_for=300, hand="help", hand_text="Which file is meant?"),
         "omar": sign("step03_routing", 1, at_for=60),
-        "ines": sign("step03_routing", 0, at_for=30, doctor="bad"),
+        "noah": sign("step03_routing", 0, at_for=30, doctor="bad"),
         "björn": sign("step02_consumer", 3, at_for=100),
         "zoë": sign("step02_consumer", 11, hand="done"),
         "李雷": sign("step02_consumer", 4, at_for=200),
