@@ -24,6 +24,8 @@ project = "Real-time Django"
 copyright = "the authors of the tutorial"
 language = "en"
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "diff_pages", "source_pages"]
+extensions += ["site_search", "course_order"]
+templates_path = ["templates"]
 # STYLE.md is for contributors.
 exclude_patterns = ["_build", "STYLE.md"]
 
@@ -45,6 +47,7 @@ html_title = "Real-time Django"
 html_favicon = "../step01_setup/static/icon.svg"
 html_show_sourcelink = False
 html_copy_source = False
+html_use_index = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
@@ -106,11 +109,10 @@ def adapt_page(app, docname, source) -> None:
     if docname.startswith("notebooks/"):
         return
     place = docname if docname.startswith("exercises/") else f"docs/{docname}"
-    if docname == "exercises/README":
-        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n*/README\n```\n"
-    elif docname.startswith("exercises/"):
+    if re.fullmatch(r"exercises/\w+/README", docname):
         about = yaml.safe_load(FRONT_MATTER.match(source[0])[1])
-        line = f"For [{about['step']}](../../{about['step']}/README.md), {minutes(about)} minutes."
+        command = f"`tutorial exercise {docname.split('/')[1]}`"
+        line = f"{minutes(about)} minutes. After the lesson of step {about['step'][5]}, begin with {command}."
         source[0] = re.sub(r"^(# .*\n)", rf"\1\n{line}\n", source[0], count=1, flags=re.MULTILINE)
     source[0] = adapt_links(source[0], posixpath.dirname(place))
     if re.fullmatch(r"exercises/\w+/README", docname):

@@ -27,7 +27,7 @@ def pages(app) -> Iterator[tuple[str, dict, str]]:
     for path, text in sources().items():
         title = f"<code>{escape(path)}</code>"
         code = whole(path, text, anchors=True)
-        body = f'<h1>{title}</h1><div class="source" data-pagefind-ignore>{code}</div>'
+        body = f'<div data-pagefind-ignore="all"><h1>{title}</h1><div class="source">{code}</div></div>'
         yield f"source/{path}", {"title": path, "body": body, "display_toc": False, "toc": ""}, "page.html"
 
 

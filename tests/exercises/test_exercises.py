@@ -16,7 +16,7 @@ import pytest
 
 from tutorial.course.assignment import Assignment, all_exercises
 from tutorial.course.files import copy_project, write_files
-from tutorial.course.steps import ROOT, find_step
+from tutorial.course.steps import ROOT, find_step, number
 from tutorial.services.processes import patience
 
 LIMIT = 600  # seconds for one run of pytest, more on a busy machine
@@ -169,5 +169,7 @@ def test_its_readme_has_what_the_command_needs(exercise):
     assert text.count("<details>") == text.count("</details>") >= 2
     for heading in ("## What to do", "## Why", "## At the end", "## Hints", "## What the solution costs"):
         assert f"\n{heading}\n" in text, heading
-    row = f"| [{exercise.name}]({exercise.name}/README.md) | {about['step']} | {about['minutes']} |"
+    title = re.search(r"^# (.*)$", text, re.MULTILINE)[1]
+    where = f"[{title}]({exercise.name}/README.md), `{exercise.name}`"
+    row = f"| {where} | {number(exercise.step)} | {about['minutes']} |"
     assert row in (ROOT / "exercises/README.md").read_text()
