@@ -103,7 +103,7 @@ async def test_an_opened_file_has_a_search_too(page, site):
 
 
 async def test_the_symptoms_can_be_filtered(page, address):
-    """Words leave the entries that have all of them, an error's text leaves its own, and nothing shows all."""
+    """Words leave the entries that have all of them, and the text of an error leaves its own."""
     await page.goto(f"{address}symptoms.html")
     entries = page.locator("article section:has(> h3)")
     assert await entries.count() == len(ENTRIES)
