@@ -12,6 +12,7 @@ from pathlib import Path
 
 from changes import counts, figures, file_change
 from docutils import nodes
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 from tutorial.course.assignment import exercise_assignment
@@ -94,11 +95,16 @@ def compose_page(app, docname, source) -> None:
     before, after = map(int, page.groups())
     changes = changed_files(before, after)
     text = source[0]
+    told = sentences(before, after)
+    if missing := [name for name in changes if name not in told]:
+        raise ExtensionError(
+            f"docs/diffs says nothing about {', '.join(missing)}, which step {after} changes. "
+            "Write a heading and a sentence in the page of that step."
+        )
     if after > before + 1:
         # In a checkout, the page says how to see the changes in a terminal.
         text = text.partition("\n\n")[0] + f"\n\nAll that steps {before + 1} to {after} change, as one.\n"
-        helps = sentences(before, after)
-        text += "".join(f"\n## `{name}`\n\n{helps[name]}\n" for name in changes)
+        text += "".join(f"\n## `{name}`\n\n{told[name]}\n" for name in changes)
         for i, j in pairwise(range(before, after + 1)):
             app.env.note_dependency(str(DIFFS / f"step{i:02}-step{j:02}.md"), docname=docname)
     text = SECTION.sub(r"## `\g<name>`\n\n\g<help>\n\n```{change} \g<name>\n```\n\n", text)
