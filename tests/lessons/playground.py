@@ -33,10 +33,10 @@ from pathlib import Path
 from sybil import Document, Example, Region
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
-from tutorial.course.assignment import step_assignment
 from tutorial.course.files import project_files, write_files
 from tutorial.course.steps import ROOT
 from tutorial.learn.playground import STATE, State
+from tutorial.learn.typed import HEADING, Typed, beginning
 from tutorial.services.broker import Broker
 from tutorial.services.browser import launch_options
 from tutorial.services.ports import free_port
@@ -44,7 +44,6 @@ from tutorial.services.processes import Process, wait_until
 from tutorial.testing.site import Site
 
 FENCES = RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))
-HEADING = re.compile(r"^##+ .*$", re.MULTILINE)
 ACTION = re.compile(r"^<!-- (browser|stop|kill): (.*) -->$", re.MULTILINE)
 UNCHECKED = re.compile(r"<!-- unchecked: \S.* -->\s*\Z")
 # What differs from run to run. Both sides of a comparison are normalised.
@@ -66,43 +65,6 @@ def contents(directory: Path) -> dict[str, str]:
     """Return the text of every file of a project by its path, without lesson and progress."""
     found = project_files(directory)
     return {name: path.read_text() for name, path in found.items() if name not in ("README.md", STATE)}
-
-
-class Typed(dict[str, str]):
-    """The text of every file of a playground by its path, changed by the blocks of a lesson."""
-
-    def listing(self, path: str, source: str) -> None:
-        """Type a new file, or find the lines of a listing in one that exists.
-
-        Raises:
-            AssertionError: They are not in it.
-        """
-        if path in self:
-            assert f"\n{source}" in f"\n{self[path]}", f"These lines are not in {path}:\n{source}"
-        else:
-            self[path] = source
-
-    def change(self, path: str, source: str, back: bool = False) -> None:
-        """Add and remove the lines of a file that a diff says, or take that back.
-
-        Raises:
-            AssertionError: The lines around are not in the file, or more than once.
-        """
-        lines = source.splitlines(keepends=True)
-        old = "".join(line[1:] or "\n" for line in lines if line[0] != "+")
-        new = "".join(line[1:] or "\n" for line in lines if line[0] != "-")
-        if back:
-            old, new = new, old
-        text = f"\n{self[path]}"
-        count = text.count(f"\n{old}")
-        assert count == 1, f"{path} has these lines {count} times, not once:\n{old}"
-        self[path] = text.replace(f"\n{old}", f"\n{new}")[1:]
-
-
-def beginning(step: Path) -> Typed:
-    """Return what a playground for a step begins with."""
-    files = step_assignment(step.name).beginning
-    return Typed({name: content.decode() for name, content in files.items()})
 
 
 class Playground:

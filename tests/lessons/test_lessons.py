@@ -9,12 +9,13 @@ import pytest
 from sybil import Document
 from sybil.example import SybilFailure
 
-from tests.lessons.playground import FENCES, HEADING, LessonParser, Playground, Typed, beginning, contents
+from tests.lessons.playground import FENCES, LessonParser, Playground, contents
 from tutorial.course.assignment import step_assignment
 from tutorial.course.files import write_files
 from tutorial.course.front_matter import front_matter
 from tutorial.course.steps import ROOT, all_steps
 from tutorial.learn.sections import PLAIN, sections
+from tutorial.learn.typed import HEADING, Typed, beginning
 from tutorial.services.browser import chromium
 
 STEPS = all_steps()

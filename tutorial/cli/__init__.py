@@ -16,7 +16,16 @@ app = typer.Typer(
 maintain = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 PANELS: dict[str, list[Callable[..., None]]] = {
-    "Learn": [learn.start, learn.watch, learn.check, learn.hint, learn.compare, learn.solve, learn.exercise],
+    "Learn": [
+        learn.start,
+        learn.watch,
+        learn.check,
+        learn.hint,
+        learn.compare,
+        learn.solve,
+        learn.catchup,
+        learn.exercise,
+    ],
     "Run": [run.run, run.preview, run.broker, run.doctor],
     "Classroom": [classroom.join, classroom.hand, classroom.leave],
     "Teach": [teach.board, teach.report],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tutorial.cli.answers import need_tests
+from tutorial.cli.answers import fail, need_tests
 
 if TYPE_CHECKING:
     from tutorial.course.assignment import Assignment
@@ -211,6 +211,45 @@ def refuse_unknown(file: str, assignment: "Assignment") -> None:
     if file not in assignment.solution:
         near = assignment.nearest_file(file)
         raise UnknownAssignment(f"The solution of {assignment.title} has no file {file!r}. {near}")
+
+
+def catchup(
+    requirement: Annotated[
+        str,
+        typer.Argument(metavar="SECTION", help="A section's title or a requirement; else the one in work."),
+    ] = "",
+    directory: Annotated[Path | None, typer.Option("--dir", metavar="DIR", help=PLAYGROUND)] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Bring your playground to the beginning of a section.
+
+    You get the files as the lesson has them there. Your own are kept beside them, with the date in their
+    names, and files that the lesson doesn't know stay as they are.
+    """
+    from tutorial.learn import classroom
+    from tutorial.learn.playground import State, refuse_course
+    from tutorial.learn.sections import in_work
+    from tutorial.learn.typed import catch_up, find_section
+
+    project, assignment = find(directory, None)
+    refuse_course(project)
+    if assignment.exercise:
+        raise fail(f"{assignment.title.capitalize()} has no sections. Begin again: tutorial exercise NAME", 2)
+    state = State.read(project)
+    title = (
+        find_section(assignment, requirement) if requirement else in_work(assignment, state.done, state.stuck)
+    )
+    if not title:
+        raise fail(f"You have met all of {assignment.title}. Name a section to go back to it.", 2)
+    if not yes and not typer.confirm(f"Bring {project} to the beginning of “{title}”?"):
+        raise typer.Exit(1)
+    changed = catch_up(assignment, project, title)
+    for name, kept in changed:
+        typer.echo(f"{name}: the lesson's." + (f" Yours is kept as {kept}." if kept else ""))
+    classroom.tell(state, assignment)
+    if not changed:
+        typer.echo("Nothing to change: your files are the lesson's.")
+    typer.echo(f"Now read on at “{title}” in {assignment.readme}")
 
 
 def list_assignments(directory: Directory = None) -> None:

@@ -19,6 +19,22 @@ def sections(assignment: Assignment) -> dict[str, list[Requirement]]:
     return {title: required for title, required in found.items() if required}
 
 
+def in_work(assignment: Assignment, done: dict[str, list[str]], stuck: str = "") -> str:
+    """Return the title of the section in work: that of the problem, else the first not met, else nothing.
+
+    Args:
+        assignment: A step.
+        done: For each step, the names of its requirements that are met.
+        stuck: The name of the requirement that failed last, or an empty text.
+    """
+    met = set(done.get(assignment.name, []))
+    parts = sections(assignment)
+    for title, part in parts.items():
+        if stuck in {each.name for each in part} - met:
+            return title
+    return next((title for title, part in parts.items() if {each.name for each in part} - met), "")
+
+
 def plain(assignment: Assignment) -> list[Requirement]:
     """Return the requirements that must be met before one goes on to the next step."""
     return sections(assignment).get(PLAIN, [])
