@@ -82,7 +82,7 @@ def test_git_has_what_was_there_before(tutorial, mine):
     ("name", "said"),
     [
         ("that is", "'that is' is in more than one section"),
-        ("A vistor without a name", "Did you mean A visitor without a name?"),
+        ("A visitor without name", "Did you mean A visitor without a name?"),
         ("nonsense", "Step 2 (consumer) has no 'nonsense'."),
     ],
 )
