@@ -1,4 +1,4 @@
-"""The users of the fixture are those of `tutorial run`."""
+"""The demo users can log in, whether `tutorial run` or the fixture makes them."""
 
 import pytest
 
@@ -17,9 +17,11 @@ for name, password in {DEMO_USERS!r}.items():
 
 
 @pytest.mark.parametrize("step", ["4", "5"])
-def test_loaddata_makes_the_users_that_run_prints(step):
-    """After `loaddata demo_users` you can log in with the names and passwords that `tutorial run` prints."""
+def test_demo_users_log_in_with_what_run_prints(step):
+    """You log in with the names and passwords that `tutorial run` prints; after `loaddata demo_users`, too."""
     with Site(find_step(step), f"redis://127.0.0.1:{free_port()}") as site:
+        addresses = [f"{name}@example.com" for name in DEMO_USERS]
+        assert site.run("-c", LOG_IN).split() == addresses
         site.run("manage.py", "flush", "--no-input")
         site.run("manage.py", "loaddata", "demo_users")
-        assert site.run("-c", LOG_IN).split() == [f"{name}@example.com" for name in DEMO_USERS]
+        assert site.run("-c", LOG_IN).split() == addresses
