@@ -5,6 +5,7 @@ address from the environment.
 """
 
 import atexit
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
@@ -33,6 +34,7 @@ def pytest_load_initial_conftests() -> Generator[None]:
     """Start the broker first and put its address into the environment."""
     global _broker
     os.environ.setdefault("TUTORIAL_CLASSROOM", os.devnull)  # no test tells a board that you have joined
+    gc.disable()  # until all is loaded: none of it is garbage, and looking for some takes a third of the time
     guard_children()  # even if the broker isn't ours: Playwright starts a browser
     try:
         _broker = Broker().start()
@@ -64,6 +66,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
             item.add_marker(pytest.mark.browser)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but only what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
