@@ -172,20 +172,12 @@ def test_each_section_turns_its_requirements_green(step, tmp_path):
     found, broken = stages(step)
     for title, required in sections(step_assignment(step.name)).items():
         for files, good in (broken[title], False), (found[title], True):
+            if files == contents(step):
+                continue  # The step's own suite runs these.
             project = tmp_path / f"{title}-{good}"
             write_files({name: text.encode() for name, text in files.items()}, project)
             tests = [f"tests/{one.module}.py::{one.name}" for one in required]
-            command = [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-x",
-                "--tb=short",
-                "-p",
-                "no:cacheprovider",
-                *tests,
-            ]
+            command = [sys.executable, "-m", "pytest", "-qx", "--tb=short", "-p", "no:cacheprovider", *tests]
             env = os.environ | ({} if good else {"TUTORIAL_PATIENCE": "0.5"})  # what is missing never comes
             done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=HANG)
             assert (done.returncode == 0) == good, f"{title}, {good}:\n{done.stdout[-3000:]}"
