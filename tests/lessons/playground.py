@@ -57,6 +57,9 @@ VARYING = [
     (re.compile(r" \(\d+:\d\d:\d\d\)"), ""),  # which pytest adds to more than a minute
 ]
 PREVIEW = "ChatConsumer is ready"
+# Whether each visitor in the preview is connected or refused; on a busy machine, the last is so long after.
+SETTLED = """[...document.querySelectorAll("#panes [role=status]")].every(
+    (it) => !/Connecting|not running/.test(it.textContent))"""
 TIMEOUT = 60  # seconds until output is missed on an idle machine
 HANG = 600  # seconds; only a command that hangs takes as long
 
@@ -314,7 +317,9 @@ class LessonParser:
         """Do what the text says."""
         match example.parsed:
             case "browser", code:
-                self.playground.page.evaluate(f"() => {{ {code} }}")
+                page = self.playground.page
+                wait_until(lambda: page.evaluate(SETTLED), TIMEOUT, "the preview's three visitors")
+                page.evaluate(f"() => {{ {code} }}")
             case "kill", terminal:
                 self.playground.terminals[terminal].kill()
                 self.playground.terminals.pop(terminal).close()
