@@ -33,16 +33,24 @@ def project(tmp_path):
 @pytest.mark.parametrize(
     "name", [*(step.name for step in all_steps()), *(assignment.name for assignment in all_exercises())]
 )
-def test_an_untouched_project_is_sent_to_the_first_file(tmp_path, name):
-    """The first message names the file of the first listing, or the file that an exercise names first."""
+def test_an_untouched_project_fails_and_is_sent_to_the_first_file(tmp_path, name):
+    """The first message names the file of the first listing, or the file that an exercise names first.
+
+    An exercise's test fails with an assertion, not by accident.
+    """
     assignment = find_assignment(name)
     lay_out(assignment, tmp_path)
-    problem = check(tmp_path, assignment).problems[0]
+    verdict = check(tmp_path, assignment)
+    if verdict.names("skipped"):
+        pytest.skip("no Chromium or Chrome on PATH; the exercise's test needs one")
+    problem = verdict.problems[0]
     text = assignment.readme.read_text()
     todo = [
         name for name, content in assignment.solution.items() if assignment.beginning.get(name) != content
     ]
     if assignment.exercise:
+        assert problem.requirement in assignment.requirements
+        assert re.search(r": (AssertionError|Failed)$", problem.traceback), problem.traceback
         order = sorted(todo, key=lambda name: text.find(name) if name in text else len(text))
     else:
         order = [name for name in LISTING.findall(text) if name in todo]
