@@ -1,7 +1,6 @@
 """What the notebooks share: a step with its broker, clean-up of everything started, and drawing.
 
-A kernel holds one step. Everything it starts ends with it, however it ends: a guard process waits
-for the end of the kernel and then ends every process with its mark or in its directory.
+A kernel holds one step. Everything it starts ends with it, however it ends, and so do all their files.
 """
 
 import asyncio
@@ -9,11 +8,10 @@ import html
 import io
 import os
 import re
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -29,7 +27,7 @@ from PIL import Image, ImageOps
 from tutorial.course.steps import find_step
 from tutorial.services.broker import Broker, NoBroker, reachable_broker
 from tutorial.services.browser import chromium, launch_options
-from tutorial.services.processes import wait_until
+from tutorial.services.processes import guard_children, wait_until
 from tutorial.testing.mail_server import MailServer
 from tutorial.testing.site import Site
 
@@ -52,23 +50,6 @@ STYLE = {
     "grid.color": "#E5E7EB",
     "legend.frameon": False,
 }
-MARK = "NOTEBOOK_KERNEL"
-# Runs beside the kernel. Its standard input ends when the kernel does.
-# The broker overwrites its environment with its title, so the guard knows it by its directory instead.
-GUARD = """
-import shutil, sys, psutil
-sys.stdin.read()
-name, mark, directory = sys.argv[1:]
-for process in psutil.process_iter():
-    try:
-        if process.cwd().startswith(directory) or process.environ().get(name) == mark:
-            process.kill()
-            process.wait(5)
-    except psutil.Error:
-        pass
-shutil.rmtree(directory, ignore_errors=True)
-"""
-
 _exits = ExitStack()
 _opened: tuple | None = None
 _closed = False
@@ -125,16 +106,10 @@ def close() -> None:
 
 
 def _guard() -> None:
-    mark, directory = uuid.uuid4().hex, os.path.realpath(tempfile.mkdtemp(prefix="notebook-"))
-    guard = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", GUARD, MARK, mark, directory],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-    )
-    _exits.callback(guard.wait, 10)
-    _exits.callback(guard.stdin.close)
-    # Children inherit both: the mark for the guard, and a place for files that it removes.
-    os.environ[MARK] = mark
+    directory = os.path.realpath(tempfile.mkdtemp(prefix="notebook-"))
+    guard_children(directory)
+    _exits.callback(shutil.rmtree, directory, ignore_errors=True)
+    # Children inherit the place for their files.
     os.environ["TMPDIR"] = tempfile.tempdir = directory
 
 

@@ -36,11 +36,11 @@ def marked(env: Mapping[str, str], mark: str) -> dict[str, str]:
 
 
 @cache
-def _guard(pid: int) -> None:
+def _guard(pid: int, *directories: str) -> None:
     mark = uuid.uuid4().hex
     os.environ.update(marked(os.environ, mark))
     subprocess.Popen(  # noqa: S603
-        [sys.executable, "-I", GUARD, str(pid), mark],
+        [sys.executable, "-I", GUARD, str(pid), mark, *directories],
         env={},  # it doesn't belong to the family it ends
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -49,9 +49,13 @@ def _guard(pid: int) -> None:
     ).returncode = 0  # nobody waits for it
 
 
-def guard_children() -> None:
-    """Make sure that everything this process starts from now on ends with it. You may call it again."""
-    _guard(os.getpid())
+def guard_children(*directories: str) -> None:
+    """Make sure that everything this process starts from now on ends with it. You may call it again.
+
+    Args:
+        directories: What to remove then, too.
+    """
+    _guard(os.getpid(), *directories)
 
 
 def family(mark: str) -> list[psutil.Process]:
