@@ -43,6 +43,7 @@ def test_an_untouched_project_fails_and_is_sent_to_the_first_file(tmp_path, name
     verdict = check(tmp_path, assignment)
     if verdict.names("skipped"):
         pytest.skip("no Chromium or Chrome on PATH; the exercise's test needs one")
+    assert verdict.problems, "nothing is missing"
     problem = verdict.problems[0]
     text = assignment.readme.read_text()
     todo = [
