@@ -305,7 +305,7 @@ def test_watch_takes_single_keys(tmp_path):
             if text.startswith(("And 2 more", "Hint")):
                 assert "\x1b[2J" not in before_it
         os.write(ours, b"q")
-        assert watching.wait(60) == 0
+        assert watching.wait(600) == 0
         assert termios.tcgetattr(theirs) == before
     finally:
         end_tree(watching)

@@ -52,7 +52,7 @@ def test_help_loads_no_more_than_the_help_needs():
 
     def loaded(code):
         done = subprocess.run(
-            [sys.executable, "-c", f"{LOADED}\n{code}"], capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", f"{LOADED}\n{code}"], capture_output=True, text=True, timeout=600
         )
         return set(done.stderr.split())
 

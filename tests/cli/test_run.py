@@ -45,7 +45,7 @@ def run(tmp_path):
 def refusal(*arguments, code=1, **env):
     """Run a command that fails at once and return the one line that it says."""
     command = [sys.executable, "-m", "tutorial", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=alone(env), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, env=alone(env), capture_output=True, text=True, timeout=600)
     assert done.returncode == code
     [line] = done.stderr.splitlines()
     return line

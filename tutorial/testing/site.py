@@ -17,7 +17,7 @@ from typing import Self
 import httpx
 
 from tutorial.services.ports import free_port
-from tutorial.services.processes import NotStarted, Process, guard_children
+from tutorial.services.processes import NotStarted, Process, guard_children, patience
 
 SERVERS = {
     "runserver": ["manage.py", "runserver", "--noreload", "{port}"],
@@ -164,7 +164,7 @@ class Site:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patience(60),
             check=False,
         )
         if done.returncode:
