@@ -1,5 +1,6 @@
 """A command killed with SIGKILL can't clean up, and still none of its processes stays behind."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from tutorial.course.files import copy_project
 from tutorial.course.steps import find_step
 from tutorial.services.browser import chromium
 from tutorial.services.ports import free_port
-from tutorial.services.processes import end_family, end_tree, family, marked, wait_until
+from tutorial.services.processes import alive, end_family, end_tree, family, marked, wait_until
 
 # Tests that start things and never end by themselves.
 TESTS = """
@@ -40,13 +41,11 @@ time.sleep(3600)
 
 
 def waiting_tests(project, which):
-    """Return the command that runs one of the tests above."""
     (project / "tests" / "test_waiting.py").write_text(TESTS)
     return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_waiting.py", "-k", which]
 
 
 def notebook(project):
-    """Return the command that executes a notebook with the cell above."""
     cell = {"cell_type": "code", "id": "1", "source": CELL, "metadata": {}, "outputs": []}
     cells = {"cells": [cell | {"execution_count": None}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     (project / "waiting.ipynb").write_text(json.dumps(cells))
@@ -60,12 +59,10 @@ def check(project):
 
 
 def run(project):
-    """Return the command that runs the finished app."""
     return [sys.executable, "-m", "tutorial", "run", "5", "--port", str(free_port())]
 
 
 def preview(project):
-    """Return the command that previews a project's consumer."""
     return [sys.executable, "-m", "tutorial", "preview", str(project), "--port", str(free_port())]
 
 
@@ -75,22 +72,11 @@ def run_with_our_broker(project):
 
 
 def words(processes):
-    """Return the command lines of some processes."""
     lines = []
     for process in processes:
-        try:
+        with contextlib.suppress(psutil.Error):
             lines += process.cmdline()
-        except psutil.Error:
-            continue
     return " ".join(lines)
-
-
-def runs(process):
-    """Tell whether a process runs; one that has ended and whose parent has not asked about it does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.fixture
@@ -117,7 +103,7 @@ def killed(tmp_path):
         found = wait_until(all_run, 120, f"processes of {names}")
         os.kill(popen.pid, 9)
         popen.wait()
-        wait_until(lambda: not any(map(runs, found)) and not family(mark), 30, "the end of what was started")
+        wait_until(lambda: not any(map(alive, found)) and not family(mark), 30, "the end of what was started")
 
     yield killed
     for popen in started:

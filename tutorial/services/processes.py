@@ -58,13 +58,21 @@ def guard_children(*directories: str) -> None:
     _guard(os.getpid(), *directories)
 
 
+def alive(process: psutil.Process) -> bool:
+    """Tell whether a process runs; one that has ended and whose parent hasn't asked about it does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def family(mark: str) -> list[psutil.Process]:
     """Return the processes that run and carry a mark, except this one."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             marks = process.environ().get(MARKS, "").split(",")
-            if mark in marks and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+            if mark in marks and process.pid != os.getpid() and alive(process):
                 found.append(process)
     return found
 
@@ -169,7 +177,6 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it runs."""
         return self._popen is not None and self._popen.poll() is None
 
     def spawn(self) -> None:
