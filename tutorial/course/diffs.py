@@ -1,20 +1,13 @@
 """What changes from one step to the next, for readers and for `docs/diffs`."""
 
-import shutil
 import tempfile
 from pathlib import Path
 
+from tutorial.course.files import copy_project
 from tutorial.course.git import git
 from tutorial.course.steps import ROOT, all_steps, number
 
 DIFFS = ROOT / "docs/diffs"
-
-
-def files(step: Path) -> dict[str, Path]:
-    """Return the files of a step that git tracks or would track, by their path inside the step."""
-    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", cwd=step)
-    paths = {name: step / name for name in sorted(filter(None, listed.split("\0")))}
-    return {name: path for name, path in paths.items() if path.is_file()}
 
 
 def step_diff(number_after: int, stat: bool = False, colour: bool = False) -> str:
@@ -35,14 +28,8 @@ def step_diff(number_after: int, stat: bool = False, colour: bool = False) -> st
             f"Step {number_after} has no step before it to compare with. Those that have: {pairs}."
         )
     with tempfile.TemporaryDirectory(prefix="diff-") as directory:
-        # Copies of what git tracks, so that databases and caches stay out of it.
         for side, step in (("a", steps[number_after - 1]), ("b", steps[number_after])):
-            for name, path in files(step).items():
-                if name == "README.md":  # the lesson; it is new in every step
-                    continue
-                target = Path(directory, side, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+            copy_project(step, Path(directory, side), "README.md")  # the lesson is new in every step
         options = [
             "--no-ext-diff",
             "--no-renames",

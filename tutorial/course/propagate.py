@@ -88,8 +88,7 @@ def carry(source: Path, base: bytes | None, target: Path, result: Propagation, r
             target.unlink()
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            shutil.copymode(source, target)
+            shutil.copy(source, target)
         result.written.append(shown)
     elif mine is None or theirs is None:
         # Removed on one side, changed on the other: keep it.
