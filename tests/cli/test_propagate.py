@@ -1,23 +1,12 @@
 """`tutorial dev propagate` carries a fix into the later steps and loses nothing."""
 
-import subprocess
-
 import pytest
 
 from tests.cli.conftest import needs_git
+from tutorial.course.git import git
 from tutorial.course.propagate import CannotPropagate, propagate
 
 pytestmark = needs_git
-
-
-def git(root, *arguments):
-    """Run git in a repository."""
-    subprocess.run(
-        ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", *arguments],
-        cwd=root,
-        check=True,
-        capture_output=True,
-    )
 
 
 @pytest.fixture
@@ -29,14 +18,12 @@ def course(tmp_path):
         (tmp_path / step / "code.py").write_text(text + more)
         (tmp_path / step / "old.py").write_text("old\n")
         (tmp_path / step / "README.md").write_text(step)
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-q", "-m", "all")
+    for words in (["init"], ["add", "-A"], ["commit", "-m", "all"]):
+        git(*words, cwd=tmp_path, own=True)
     return tmp_path
 
 
 def read(course, name="code.py"):
-    """Return a file of all three steps."""
     return [(course / step / name).read_text() for step in ("step01_a", "step02_b", "step03_c")]
 
 
@@ -75,7 +62,7 @@ def test_new_and_removed_files_travel_and_lessons_do_not(course):
 def test_a_conflict_is_marked_and_nothing_is_lost(course):
     """If both changed the same line, the file has both versions, and a second run waits."""
     (course / "step03_c/code.py").write_text("one\ntwo\nmine\nfour\nfive\nsix\nseven\n")
-    git(course, "commit", "-qam", "step 3 has its own third line")
+    git("commit", "-qam", "step 3 has its own third line", cwd=course, own=True)
     (course / "step01_a/code.py").write_text("one\ntwo\nfixed\nfour\nfive\n")
     result = propagate(course / "step01_a", course)
     assert (result.written, result.conflicts) == (["step02_b/code.py"], ["step03_c/code.py"])
@@ -88,7 +75,7 @@ def test_a_conflict_is_marked_and_nothing_is_lost(course):
 def test_a_removal_does_not_throw_a_later_change_away(course):
     """A file removed in step 1 stays in a later step that changed it, and is reported."""
     (course / "step03_c/old.py").write_text("old, and more\n")
-    git(course, "commit", "-qam", "step 3 has more")
+    git("commit", "-qam", "step 3 has more", cwd=course, own=True)
     (course / "step01_a/old.py").unlink()
     result = propagate(course / "step01_a", course)
     assert result.kept == ["step03_c/old.py"]

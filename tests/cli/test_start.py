@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from tests.cli.conftest import contents, needs_git
-from tutorial.course.assignment import all_exercises, exercise_assignment, project_files, step_assignment
+from tutorial.course.assignment import all_exercises, project_files, step_assignment
+from tutorial.course.git import git
 from tutorial.course.steps import all_steps, find_step, number
 from tutorial.learn import playground
 from tutorial.learn.playground import State, go_on, start
@@ -30,11 +31,6 @@ def mine(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     return tmp_path / "mine"
-
-
-def git(directory, *words):
-    """Run git in a playground and return what it prints."""
-    return subprocess.check_output(["git", *words], cwd=directory, text=True, timeout=60).strip()
 
 
 @pytest.mark.parametrize("step", LATER, ids=lambda step: step.name)
@@ -68,11 +64,11 @@ def test_a_playground_is_a_repository_of_its_own(tutorial, tmp_path):
     """git shows the code you write and nothing else: neither state, database nor caches."""
     mine = tmp_path / "mine"
     tutorial("start", 3, mine)
-    assert git(mine, "rev-parse", "--show-toplevel") == str(mine)
+    assert git("rev-parse", "--show-toplevel", cwd=mine, own=True).strip() == str(mine)
     (mine / "db.sqlite3").touch()
-    assert git(mine, "status", "--short") == ""
+    assert git("status", "--short", cwd=mine, own=True) == ""
     (mine / "chat/routing.py").write_text("urls = []\n")
-    assert git(mine, "status", "--short") == "?? chat/routing.py"
+    assert git("status", "--short", cwd=mine, own=True) == "?? chat/routing.py\n"
 
 
 def test_an_old_directory_is_moved_aside(tutorial, mine):
@@ -190,7 +186,7 @@ def test_a_signal_in_the_middle_leaves_no_half(mine, number, moment):
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
         wait_until(reached, 60, "that moment")
         running.send_signal(number)
-        running.wait(60)
+        running.wait(600)
     assert not list(mine.parent.glob(".*"))
     [thesis] = mine.parent.glob("*/thesis.txt")
     assert thesis.parent == mine or (mine / "blog/forms.py").exists()
@@ -202,7 +198,7 @@ def test_a_real_limit_on_file_sizes_is_a_full_disk(tmp_path):
         [sys.executable, "-m", "tutorial", "start", "3", str(tmp_path / "mine")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
     )
     assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
@@ -241,17 +237,8 @@ def test_going_on_keeps_what_the_learner_wrote(tmp_path):
     # Not met when you went on, so no later step asks for it.
     assert "test_step04_client.py::test_two_people_chat" in state.left_open
     assert not any("step03" in test for test in state.left_open)
-    assert git(mine, "log", "--format=%s").splitlines() == [
+    assert git("log", "--format=%s", cwd=mine, own=True).splitlines() == [
         "Start of step 5 (celery)",
         "Before step 5 (celery)",
         "Start of step 4 (client)",
     ]
-
-
-def test_the_exercises_solution_is_not_handed_out(tmp_path):
-    """The finished files of an exercise are those of its step with its solution over them."""
-    assignment = exercise_assignment("rate_limit")
-    assert b"TokenBucket" in assignment.solution["chat/limits.py"]
-    assert assignment.solution["chat/routing.py"] == (assignment.step / "chat/routing.py").read_bytes()
-    assert "chat/limits.py" not in assignment.given
-    assert assignment.readme.exists()
