@@ -33,8 +33,17 @@ def distributions(name):
     return {found.lower() for found in re.findall(r"^([\w.-]+)==", (ROOT / name).read_text(), re.MULTILINE)}
 
 
-@pytest.fixture
-def start(tmp_path):
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where the commands run: beside a playground for step 3 and one for an exercise."""
+    place = tmp_path_factory.mktemp("place")
+    playground.start(step_assignment("3"), place / "mine")
+    playground.start(exercise_assignment("echo"), place / "echo")
+    return place
+
+
+@pytest.fixture(scope="module")
+def start(place, tmp_path_factory):
     """Start a command with no broker running and all test packages missing."""
     extra = distributions("requirements-dev.txt") - distributions("requirements.txt")
     hidden = [
@@ -43,15 +52,15 @@ def start(tmp_path):
         if {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners} <= extra
     ]
     assert {"pytest", "playwright", "sphinx"} <= set(hidden)
-    (tmp_path / "hidden").mkdir()
-    (tmp_path / "hidden/sitecustomize.py").write_text(HIDE.format(hidden=hidden))
+    directory = tmp_path_factory.mktemp("hidden")
+    (directory / "sitecustomize.py").write_text(HIDE.format(hidden=hidden))
     env = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
-    env |= {"PYTHONPATH": str(tmp_path / "hidden"), "TUTORIAL_BROKER_PORT": str(free_port())}
-    env |= {"DATABASE_PATH": str(tmp_path / "db.sqlite3")}
+    env |= {"PYTHONPATH": str(directory), "TUTORIAL_BROKER_PORT": str(free_port())}
+    env |= {"DATABASE_PATH": str(directory / "db.sqlite3")}
 
     def start(words):
         command = [sys.executable, "-m", "tutorial", *words.format(port=free_port()).split()]
-        return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=PIPE, stderr=PIPE, text=True)
+        return subprocess.Popen(command, cwd=place, env=env, stdout=PIPE, stderr=PIPE, text=True)
 
     return start
 
@@ -76,19 +85,17 @@ def start(tmp_path):
         ("test", 2, "make setup"),
     ],
 )
-def test_a_command_works_or_says_what_to_do(start, tmp_path, words, code, says):
+def test_a_command_works_or_says_what_to_do(start, words, code, says):
     """Beside a playground for step 3 and one for an exercise, each command ends as it should."""
-    playground.start(step_assignment("3"), tmp_path / "mine")
-    playground.start(exercise_assignment("echo"), tmp_path / "echo")
     process = start(words)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert (process.returncode, len(errors.splitlines())) == (code, 1 if says else 0)
     assert says in errors
 
 
 def test_the_doctor_examines_the_machine(start):
     """The doctor can make all its checks."""
-    checks = json.loads(start("doctor --json").communicate(timeout=120)[0])["checks"]
+    checks = json.loads(start("doctor --json").communicate(timeout=600)[0])["checks"]
     wrong = [check for check in checks if not check["ok"]]
     assert wrong == []
 
@@ -102,4 +109,4 @@ def test_what_runs_until_it_is_stopped(start, words, ready):
     process = start(words)
     assert any(ready in line for line in process.stdout), process.communicate()[1]
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
