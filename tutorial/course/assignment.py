@@ -3,6 +3,7 @@
 import ast
 import difflib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,7 +72,6 @@ class Assignment:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """The front matter of its README."""
         return front_matter(self.readme)
 
     @property
@@ -120,18 +120,18 @@ class Assignment:
 
     @property
     def minutes(self) -> int:
-        """How long it takes."""
         return minutes(self.about)
+
+    @cached_property
+    def _before(self) -> dict[str, bytes]:
+        before = self.step if self.exercise else earlier_step(self.step)
+        return read_files(before) if before else {}
 
     @cached_property
     def beginning(self) -> dict[str, bytes]:
         """The files that work on it begins with, by their path in the project."""
-        if self.exercise:
-            before = read_files(self.step)
-        else:
-            earlier = earlier_step(self.step)
-            before = read_files(earlier) if earlier else {}
-        return {name: content for name, content in (before | self.given).items() if name != "README.md"}
+        found = self._before | self.given
+        return {name: content for name, content in found.items() if name != "README.md"}
 
     @cached_property
     def given(self) -> dict[str, bytes]:
@@ -143,16 +143,13 @@ class Assignment:
         tests = {name: path.read_bytes() for name, path in self.tests().items()}
         if self.exercise:
             return tests
-        earlier = earlier_step(self.step)
-        before, finished = read_files(earlier) if earlier else {}, read_files(self.step)
         named = {
             name: content
-            for name, content in finished.items()
+            for name, content in read_files(self.step).items()
             if any(name == given or name.startswith(f"{given}/") for given in self.about.get("given", []))
         }
-        changed = additions(
-            before | named, BEGINNINGS / self.step.name, f"beginnings/{self.step.name}", self.step.name
-        )
+        own = self.step.name
+        changed = additions(self._before | named, BEGINNINGS / own, f"beginnings/{own}", own)
         return named | changed | tests
 
     def nearest_file(self, name: str) -> str:
@@ -203,13 +200,12 @@ def find_assignment(name: str) -> Assignment:
     Raises:
         UnknownAssignment: There is neither.
     """
-    exercises = [assignment.name for assignment in all_exercises()]
-    if name.strip().rstrip("/").replace("-", "_") in exercises:
+    with suppress(UnknownAssignment):
         return exercise_assignment(name)
     try:
         return step_assignment(name)
     except UnknownStep:
-        names = [step.name for step in all_steps()] + exercises
+        names = [each.name for each in (*all_steps(), *all_exercises())]
         near = nearest(name.lower(), names + [step.name.partition("_")[2] for step in all_steps()], names)
         raise UnknownAssignment(f"There is no step or exercise {name!r}. {near}") from None
 
