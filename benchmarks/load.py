@@ -120,7 +120,6 @@ class Crowd:
         return {"open": len(self.clients), "refused": self.refused, "seconds": seconds, "reason": self.reason}
 
     async def close(self) -> None:
-        """Close all sockets."""
         transports = [client.transport for client in self.clients]
         for transport in transports:
             transport.send_close(WSCloseCode.OK)

@@ -144,7 +144,6 @@ class Lab:
         self.note(f"Left out: {name} ({reason}).")
 
     def swept(self) -> list[Running]:
-        """Return the servers of the sweeps."""
         return [running for running in self.running.values() if running.peer.swept]
 
     def open(self, servers: list[Running], clients: int, rooms: int = 1) -> dict[str, Opened]:
@@ -161,7 +160,6 @@ class Lab:
         return self.each(servers, enter)
 
     def close(self) -> None:
-        """Close all sockets."""
         while self._crowded:
             self._load.order(self._crowded.pop(), "close")
 

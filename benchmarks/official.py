@@ -30,22 +30,18 @@ django.setup()
 
 class ChatConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
-        """Called when a browser opens the socket."""
         self.group = f"chat_{self.scope['url_route']['kwargs']['room_name']}"
         await self.channel_layer.group_add(self.group, self.channel_name)
         await self.accept()
 
     async def disconnect(self, close_code: int) -> None:
-        """Called when the socket is closed, by whichever side."""
         await self.channel_layer.group_discard(self.group, self.channel_name)
 
     async def receive(self, text_data: str) -> None:
-        """Called for every frame from the browser."""
         message = json.loads(text_data)["message"]
         await self.channel_layer.group_send(self.group, {"type": "chat.message", "message": message})
 
     async def chat_message(self, event: dict[str, str]) -> None:
-        """Called for every event of type chat.message that is sent to the group."""
         await self.send(text_data=json.dumps({"message": event["message"]}))
 
 

@@ -81,7 +81,6 @@ def caption(results: Results) -> str:
 
 
 def terminal(results: Results) -> Table:
-    """Return the comparison as a table for the terminal."""
     table = Table(title=caption(results), title_justify="left")
     for number, column in enumerate(COLUMNS):
         table.add_column(column, justify="right" if number else "left")
@@ -193,7 +192,6 @@ def canvas(size: tuple[float, float], **labels: Any) -> tuple[Figure, Axes]:
 
 
 def draw_costs(results: Results) -> Figure:
-    """Draw what a delivery costs each server."""
     names = [name for name in reversed(results["order"]) if name in results["servers"]]
     costs = [results["servers"][name]["server_time"] for name in names]
     low, medians, high = ([1e6 * each[part] for each in costs] for part in ("low", "median", "high"))

@@ -107,7 +107,6 @@ def test_no_browser(tutorial, monkeypatch, tmp_path):
 
 
 def no_binary():
-    """Stand in for a platform that has no embedded broker."""
     raise broker.NoBroker(broker.NOT_EMBEDDABLE)
 
 

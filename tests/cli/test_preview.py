@@ -52,7 +52,6 @@ class Preview(Process):
         super().__init__(command, directory, alone({}))
 
     def save(self, text):
-        """Save the consumer."""
         (self.directory / "chat").mkdir(exist_ok=True)
         (self.directory / "chat/consumers.py").write_text(text)
 

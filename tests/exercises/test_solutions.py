@@ -17,7 +17,6 @@ each = pytest.mark.parametrize("assignment", all_exercises(), ids=lambda assignm
 
 
 def added(assignment):
-    """Return the files of a solution by their path in it."""
     return project_files(assignment.exercise / "solution")
 
 

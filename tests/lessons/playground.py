@@ -104,7 +104,6 @@ class Playground:
     # What a lesson's blocks do
 
     def start_playground(self) -> None:
-        """Do what `tutorial start` does."""
         self.files = beginning(self.step)
         write_files({name: text.encode() for name, text in self.files.items()}, self.root)
         State(self.step.name).write(self.root)
@@ -122,7 +121,6 @@ class Playground:
         self.save({path})
 
     def take_back(self) -> None:
-        """Undo the mistakes."""
         paths = {path for path, _ in self.mistakes}
         while self.mistakes:
             self.files.change(*self.mistakes.pop(), back=True)
@@ -231,7 +229,6 @@ class Playground:
     # What they need
 
     def server_answers(self) -> bool:
-        """Tell whether the server takes connections."""
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
         return False
@@ -278,17 +275,13 @@ class Playground:
         except TimeoutError:
             raise AssertionError(f"Expected:\n{want}\nShown:\n{self.normalised(output())}") from None
 
-    def close(self) -> None:
-        """End everything that was started."""
-        self._exit.close()
-        for process in self.terminals.values():
-            process.close()
-
     def __enter__(self) -> "Playground":
         return self
 
     def __exit__(self, *exc_info) -> None:
-        self.close()
+        self._exit.close()
+        for process in self.terminals.values():
+            process.close()
 
 
 class LessonParser:
@@ -314,7 +307,6 @@ class LessonParser:
             yield Region(action.start(), action.end(), action.groups(), self.act)
 
     def act(self, example: Example) -> None:
-        """Do what the text says."""
         match example.parsed:
             case "browser", code:
                 page = self.playground.page

@@ -61,7 +61,6 @@ def notebook(path):
 
 
 def whole(path):
-    """Yield all of a file."""
     yield 1, path.read_text()
 
 

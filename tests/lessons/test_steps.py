@@ -17,17 +17,9 @@ from tutorial.services.broker import answers
 
 STEPS = all_steps()
 NAMES = ["step01_setup", "step02_consumer", "step03_routing", "step04_client", "step05_celery"]
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-HANG = 600  # seconds; only what hangs takes as long
-
 TRANSITIONS = list(pairwise(STEPS))
 
 each_transition = pytest.mark.parametrize(("before", "after"), TRANSITIONS, ids=lambda step: step.name)
-
-
-def run_tests(project, *arguments):
-    """Run pytest in a project and return what came of it."""
-    return subprocess.run([*PYTEST, *arguments], cwd=project, capture_output=True, text=True, timeout=HANG)
 
 
 def test_the_steps_have_their_names():
@@ -81,7 +73,8 @@ def test_broken_settings_leave_no_broker_behind(tmp_path):
     """When a learner's settings can't be read, the tests' broker still ends."""
     copy = copy_project(STEPS[0], tmp_path / "step")
     (copy / "config/settings.py").write_text("import os\nprint('BROKER', os.environ['REDIS_URL'])\n1 / 0\n")
-    done = run_tests(copy, "-s")
+    command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=600)
     assert "ZeroDivisionError" in done.stderr
     [url] = re.findall(r"BROKER (\S+)", done.stdout)
     assert not answers(url)

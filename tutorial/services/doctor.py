@@ -72,7 +72,6 @@ class Line:
 
 
 def python() -> str:
-    """Return the version of the Python that runs this."""
     found = platform.python_version()
     if PYTHONS.contains(found, prereleases=True):
         return found
@@ -266,7 +265,6 @@ def browser() -> str:
 
 
 def last_line(error: Exception) -> str:
-    """Return the last line of an exception's text."""
     return str(error).strip().splitlines()[-1]
 
 
@@ -294,7 +292,6 @@ CHECKS: dict[str, Callable[[], str]] = {
 
 
 def examine(name: str) -> Line:
-    """Make one check."""
     try:
         return Line(name, True, CHECKS[name]())
     except Failed as failed:
@@ -304,7 +301,6 @@ def examine(name: str) -> Line:
 
 
 def table(lines: list[Line]) -> Table:
-    """Return the table for a person."""
     # Folded, never cut, so that you can copy a cure.
     table = Table("", "", box=None, padding=(0, 2, 0, 0))
     table.add_column("found", overflow="fold")

@@ -7,7 +7,6 @@ import pytest
 
 
 def tell(**event: object) -> None:
-    """Write an event."""
     with open(os.environ["TUTORIAL_EVENTS"], "a", encoding="utf-8", errors="replace") as events:
         events.write(json.dumps(event) + "\n")
 

@@ -105,7 +105,6 @@ def rolled_back(project):
 
 
 def busy_mail_server(project):
-    """Let the mail server refuse a mail for now."""
     with MailServer() as mail_server:
         mail_server.refusal = "451 come back later"
         worker = project.worker(mail_server.env)
@@ -116,7 +115,6 @@ def busy_mail_server(project):
 
 
 def killed_child(project):
-    """Kill the process that sends a mail."""
     with MailServer() as mail_server:
         mail_server.stall.clear()
         worker = project.worker(mail_server.env)

@@ -68,7 +68,6 @@ class Project(Site):
         return super().worker(arguments=("--without-mingle", "--without-gossip"), env=env)
 
     def spawn(self, *arguments: str) -> Process:
-        """Start Python in the project without waiting for anything."""
         process = Process([sys.executable, *arguments], self.step, self.env)
         self._processes.append(process)
         process.spawn()
@@ -89,7 +88,6 @@ class Project(Site):
         ).stdout
 
     def shell(self, code: str) -> str:
-        """Run code in Django's shell and return all that it printed."""
         return self.run("manage.py", "shell", "-c", code)
 
     def join(self, server: Server, path: str = "/ws/chat/lobby/", **headers: str | None) -> ClientConnection:
@@ -213,12 +211,10 @@ def start(kind: str) -> Callable[[Project], str]:
 
 
 def command(*arguments: str) -> Callable[[Project], str]:
-    """Return a probe that runs Python with some words."""
     return lambda project: project.run(*arguments)
 
 
 def shell(code: str) -> Callable[[Project], str]:
-    """Return a probe that runs code in Django's shell."""
     return lambda project: project.shell(code)
 
 

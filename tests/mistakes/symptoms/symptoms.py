@@ -98,7 +98,6 @@ def without_environment(project):
 
 
 def with_environment(project):
-    """Type it where it is."""
     return terminal(project, f". {sys.prefix}/bin/activate; tutorial --help")
 
 
@@ -254,7 +253,6 @@ def in_production(code):
 
 
 def host(option):
-    """Return the channel layer's broker with an option of redis-py set to 1."""
     return f'"hosts": [{{"address": REDIS_URL, "{option}": 1}}]'
 
 
