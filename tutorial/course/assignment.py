@@ -205,7 +205,7 @@ def find_assignment(name: str) -> Assignment:
     try:
         return step_assignment(name)
     except UnknownStep:
-        names = [each.name for each in (*all_steps(), *all_exercises())]
+        names = [step.name for step in all_steps()] + [exercise.name for exercise in all_exercises()]
         near = nearest(name.lower(), names + [step.name.partition("_")[2] for step in all_steps()], names)
         raise UnknownAssignment(f"There is no step or exercise {name!r}. {near}") from None
 
