@@ -257,11 +257,7 @@ class Playground:
         return text.strip() + "\n"
 
     def compare(self, expected: str, output: Callable[[], str], whole: bool = False) -> None:
-        """Compare an output with what is expected, and wait for it where it still grows.
-
-        Raises:
-            AssertionError: They differ.
-        """
+        """Compare an output with what is expected, and wait for it where it still grows."""
         want = self.normalised(expected)
         if not whole:
             want = f"...{want.strip().strip('.')}...\n"
@@ -285,11 +281,7 @@ class Playground:
 
 
 class LessonParser:
-    """A Sybil parser that gives every fenced block and heading of a lesson its meaning.
-
-    Args:
-        playground: Where the lesson is followed.
-    """
+    """A Sybil parser that gives every fenced block and heading of a lesson its meaning in a playground."""
 
     def __init__(self, playground: Playground):
         self.playground = playground

@@ -26,6 +26,7 @@ from tests.mistakes.symptoms.projects import (
     skip_beside_rabbitmq,
     start,
 )
+from tests.mistakes.symptoms.symptoms import DELAY
 from tutorial.services.ports import free_port
 from tutorial.services.processes import wait_until
 from tutorial.testing.mail_server import MailServer
@@ -79,11 +80,6 @@ ASK = """
 print("status:", client.post("/blog/new/").status_code)
 print("posts:", Post.objects.count() - before)
 """
-SEND = """
-from django.contrib.auth.models import User
-from blog.tasks import send_notification_email
-send_notification_email.delay(User.objects.get(username="alice").id, "hello")
-"""
 
 
 def bad_frame(project):
@@ -108,7 +104,7 @@ def busy_mail_server(project):
     with MailServer() as mail_server:
         mail_server.refusal = "451 come back later"
         worker = project.worker(mail_server.env)
-        project.shell(SEND)
+        project.shell(DELAY)
         worker.wait_for_output("raised unexpected")
         worker.stop()
         return f"{worker.output}\nattempts: {mail_server.attempts}\ntasks left: {tasks_left(project)}"
@@ -118,7 +114,7 @@ def killed_child(project):
     with MailServer() as mail_server:
         mail_server.stall.clear()
         worker = project.worker(mail_server.env)
-        project.shell(SEND)
+        project.shell(DELAY)
         wait_until(lambda: mail_server.attempts, 20, "the first attempt")
         for child in psutil.Process(worker.pid).children():
             if any(connection.raddr[1:] == (mail_server.port,) for connection in child.net_connections()):
@@ -138,7 +134,7 @@ def worker_without_broker_url(project):
     """Start a worker whose broker no setting names, and queue a task."""
     skip_beside_rabbitmq()
     worker = project.spawn("-m", "celery", "-A", "config", "worker", "--pool", "solo")
-    said = project.shell(SEND)
+    said = project.shell(DELAY)
     worker.wait_for_output("Cannot connect to")
     worker.stop()
     return worker.output + said

@@ -28,12 +28,7 @@ VARIABLE = {
 
 @dataclass
 class Entry:
-    """One entry of a page.
-
-    Attributes:
-        section: The heading of the part it is in.
-        body: All of it, as written.
-    """
+    """One entry of a page: the heading of its part, and all of it as written."""
 
     section: str
     body: str
@@ -55,11 +50,7 @@ class Entry:
 
 
 def read_page(path: Path) -> dict[str, Entry]:
-    """Return the entries of a page by the name of the target before each.
-
-    Args:
-        path: A page where an entry is a third-level heading with a target such as `(s01)=` before it.
-    """
+    """Return a page's entries, third-level headings, by the target before each, such as `(s01)=`."""
     parts = [part.partition("\n") for part in path.read_text().split("\n## ")[1:]]
     return {name: Entry(section, body) for section, _, part in parts for name, body in ENTRY.findall(part)}
 
@@ -72,12 +63,7 @@ def normalised(text: str) -> list[str]:
 
 
 def missing(text: str, said: str) -> list[str]:
-    """Return the lines of a block that are not among what was said, in the same order.
-
-    Args:
-        text: The block. A line of it is a whole line of what was said; `…` is any part.
-        said: What was printed, logged or raised.
-    """
+    """Return the lines of a block that are no whole lines of what was said, in order; `…` is any part."""
     rest = iter(normalised(said))
     absent = []
     for line in normalised(text):
@@ -88,14 +74,7 @@ def missing(text: str, said: str) -> list[str]:
 
 
 def check_links(page: Path) -> None:
-    """Check the links of a page without following those that lead outside.
-
-    Args:
-        page: The page.
-
-    Raises:
-        AssertionError: A link to a file leads nowhere, or a thread's name and address differ.
-    """
+    """Assert that a page's links to files lead somewhere, and that threads have the address of their name."""
     for name, address in re.findall(r"\[([^\]]+)\]\(([^)\s]+)\)", page.read_text()):
         thread = re.fullmatch(r"(\w+)#(\d+)", name)
         if thread:

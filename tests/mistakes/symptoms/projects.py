@@ -42,13 +42,7 @@ def _site(step: int) -> Site:
 class Project(Site):
     """A copy of a step with a broker, a database and processes of its own.
 
-    Args:
-        step: The number of the step.
-        broker: The running broker.
-        env: More variables for the environment; None as a value takes a variable away.
-
-    Attributes:
-        broker: The running broker.
+    Of the variables in `env`, None as a value takes one away.
     """
 
     def __init__(self, step: int, broker: Broker, env: Mapping[str, str | None]):
@@ -103,13 +97,7 @@ def project(
     changes: Mapping[str, tuple[str, ...] | str] | None = None,
     env: Mapping[str, str | None] | None = None,
 ) -> Iterator[Project]:
-    """Lend a copy of a step with a broker of its own.
-
-    Args:
-        step: The number of the step.
-        changes: As for `tests.mistakes.mistakes.change`.
-        env: As for `Project`.
-    """
+    """Lend a copy of a step with a broker of its own, and with changes as for `tests.mistakes.mistakes`."""
     with Broker() as broker, Project(step, broker, env or {}) as lent:
         change(lent.step, changes or {})
         yield lent
@@ -117,15 +105,10 @@ def project(
 
 @dataclass
 class Symptom:
-    """A mistake and what shows it.
+    """A mistake, as for `project`, and the probe that returns what was printed, logged or raised.
 
-    Attributes:
-        step: The number of the step it is made in.
-        probe: Runs the project and returns everything that was printed, logged or raised.
-        changes: The mistake, as for `project`.
-        env: As for `project`.
-        cure: The probe for the project without the mistake, if it is another; False where the mistake is not
-            in the project.
+    `cure` is the probe for the project without the mistake, if it is another; False where the mistake isn't
+    in the project.
     """
 
     step: int
@@ -151,13 +134,9 @@ class Symptom:
 
 
 class Chat:
-    """A probe that opens a socket for each frame and returns what client and server say.
+    """A probe that opens a socket for each frame, or for a greeting, and returns what client and server say.
 
-    Args:
-        frames: The frames; a greeting if none are given.
-        path: The path of the socket.
-        headers: What is sent instead of a browser's headers; a header of None is not sent.
-        user: The demo user whose session cookie is sent.
+    `headers` replace a browser's; one of None is not sent.
     """
 
     def __init__(
@@ -196,6 +175,7 @@ class Chat:
         return "".join(f"{line}\n" for line in told)
 
 
+@cache
 def start(kind: str) -> Callable[[Project], str]:
     """Return a probe that starts a server of a kind and returns what it says, whether it runs or not."""
 
@@ -210,10 +190,12 @@ def start(kind: str) -> Callable[[Project], str]:
     return probe
 
 
+@cache
 def command(*arguments: str) -> Callable[[Project], str]:
     return lambda project: project.run(*arguments)
 
 
+@cache
 def shell(code: str) -> Callable[[Project], str]:
     return lambda project: project.shell(code)
 
@@ -221,13 +203,7 @@ def shell(code: str) -> Callable[[Project], str]:
 def opens(
     address: str, script: str = "address => { new WebSocket(address) }", kind: str = "runserver"
 ) -> Callable[[Project], str]:
-    """Return a probe that opens a socket from a page and returns what the browser's console says.
-
-    Args:
-        address: The address, where `{host}` is the server's host and port.
-        script: A function of JavaScript that opens it.
-        kind: The kind of server.
-    """
+    """Return a probe that opens a socket from a page by a script; it returns what the console says."""
 
     def probe(project: Project) -> str:
         server = project.server(kind)
@@ -270,11 +246,7 @@ def skip_beside_rabbitmq() -> None:
 
 @contextmanager
 def page_of() -> Iterator[Page]:
-    """Open a page in a headless Chromium that reaches nothing but 127.0.0.1.
-
-    Raises:
-        pytest.skip.Exception: There is no Chromium on this machine; a failure where CI is set.
-    """
+    """Open a page in a headless Chromium that reaches only 127.0.0.1; without one, skip or, in CI, fail."""
     if chromium() is None:
         say = pytest.fail if os.environ.get("CI") else pytest.skip
         say("no Chromium or Chrome on PATH; the console's texts need one")
