@@ -66,6 +66,11 @@ CHANNEL_LAYERS["default"]["CONFIG"] |= {
 
 CELERY_BROKER_URL, options = celery_broker(os.environ.get("CELERY_BROKER_URL", REDIS_URL))
 CELERY_BROKER_TRANSPORT_OPTIONS |= options
+if CELERY_BROKER_URL.startswith("amqp"):
+    # RabbitMQ notices a worker that has gone, so no timeout is needed. It confirms each task that it has.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
+    # The queue is on the disks of most nodes before that.
+    CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
 # A worker doesn't start before what it needs is right.
 CELERY_IMPORTS = ["config.startup"]
 

@@ -13,13 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import allow_files
-from tests.promises.faults import chat_figures, mail_figures
+from tests.promises.faults import broker_figures, chat_figures, data_figures, mail_figures
 from tests.promises.faults.account import Account
 from tutorial.services.broker import NoBroker, server_binary
 from tutorial.services.browser import chromium
 from tutorial.services.signals import ended_by_signals
+from tutorial.testing.postgres import NoPostgres, Postgres
+from tutorial.testing.rabbitmq import NoRabbit, Rabbit
 
-FIGURES = {figure.__name__: figure for figure in chat_figures.FIGURES + mail_figures.FIGURES}
+MODULES = (chat_figures, mail_figures, data_figures, broker_figures)
+FIGURES = {figure.__name__: figure for module in MODULES for figure in module.FIGURES}
 NUMBERS = ("sent", "delivered", "refused", "lost", "doubled")
 # 1,000 clients in one process and 1,000 sockets in another, with files and libraries besides.
 DESCRIPTORS = 1500
@@ -35,6 +38,20 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str):
         """Raise what is wrong with the command line."""
         raise CannotRun(message)
+
+
+def missing(name: str) -> str | None:
+    """Return what a figure needs and this machine lacks, or None."""
+    if name == "browsers" and chromium() is None:
+        return "No Chromium or Chrome is on PATH"
+    try:
+        if name.startswith("rabbit"):
+            Rabbit().close()
+        if name in (data_figures.authors_on_postgres.__name__, data_figures.database_restarts.__name__):
+            Postgres().close()
+    except (NoPostgres, NoRabbit) as reason:
+        return str(reason)
+    return None
 
 
 def prepare(words: list[str]) -> tuple[list[Callable], bool]:
@@ -62,8 +79,13 @@ def prepare(words: list[str]) -> tuple[list[Callable], bool]:
         raise CannotRun(
             "No broker binary for this platform, and the faults kill and restart the embedded broker."
         ) from None
-    if "browsers" in chosen and chromium() is None:
-        raise CannotRun("No Chromium or Chrome is on PATH; the figure named browsers needs one.")
+    lacking = {name: reason for name in chosen if (reason := missing(name))}
+    for name, reason in lacking.items():
+        # A browser can be installed anywhere; the others are left out where they don't run.
+        if options.names or name == "browsers":
+            raise CannotRun(f"{reason}; the figure named {name} needs it.")
+        print(f"Left out: {name}. {reason}.")
+    chosen = [name for name in chosen if name not in lacking]
     return [FIGURES[name] for name in chosen], not options.short
 
 

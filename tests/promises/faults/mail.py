@@ -10,6 +10,7 @@ import httpx
 import psutil
 import redis
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from tests.promises.faults.account import Account
 from tutorial.services.processes import wait_until
@@ -96,14 +97,21 @@ class Publisher:
         url: The broker's address.
         mailbox: Where their mails should arrive.
         user_id: The user they are for.
+        broker: A client of a broker that `url` alone doesn't lead to.
+        options: More of Celery's settings.
 
     Attributes:
         sent: The bodies of the notices.
+        refused: Those of the notices that the broker didn't take, as far as their sender knows.
     """
 
-    def __init__(self, url: str, mailbox: Mailbox, user_id: int):
+    def __init__(
+        self, url: str, mailbox: Mailbox, user_id: int, broker: redis.Redis | None = None, **options
+    ):
         self.app = Celery(broker=url, set_as_current=False)
-        self.broker = redis.Redis.from_url(url)
+        self.app.conf.update(options)
+        self.broker = broker or redis.Redis.from_url(url)
+        self.refused: list[str] = []
         self.mailbox, self.user_id = mailbox, user_id
         self.sent: list[str] = []
 
@@ -122,6 +130,14 @@ class Publisher:
     def notify_many(self, count: int) -> list[str]:
         """Queue notices and return their bodies."""
         return [self.notify() for _ in range(count)]
+
+    def try_to_notify(self) -> bool:
+        """Queue a notice as the step's page does; return whether the broker took it."""
+        try:
+            self.notify(retry=True, retry_policy={"max_retries": 1, "interval_start": 0})
+        except OperationalError:
+            self.refused.append(self.sent[-1])
+        return self.sent[-1] not in self.refused
 
     def waiting(self) -> int:
         """Return how many tasks wait in the queue."""

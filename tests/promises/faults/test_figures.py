@@ -2,18 +2,16 @@
 
 import pytest
 
-from tests.promises.faults import chat_figures, mail_figures
-from tutorial.services.browser import chromium
+from tests.promises.faults import chat_figures
+from tests.promises.faults.__main__ import FIGURES, missing
 
 
-@pytest.mark.parametrize(
-    "figure", chat_figures.FIGURES + mail_figures.FIGURES, ids=lambda figure: figure.__name__
-)
-def test_a_figure_in_its_short_form(figure):
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_in_its_short_form(name):
     """Every account of the fault runner is right, with smaller numbers."""
-    if figure.__name__ == "browsers" and chromium() is None:
-        pytest.skip("no Chromium or Chrome on PATH; this figure needs one")
-    account = figure(False)
+    if reason := missing(name):
+        pytest.skip(f"{reason}; the figure {name} needs it")
+    account = FIGURES[name](False)
     print(account)
     assert account.check().sent
 
