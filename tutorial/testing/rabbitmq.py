@@ -17,6 +17,18 @@ class NoRabbit(RuntimeError):
     """Raised when RabbitMQ can't run here; its text says why."""
 
 
+def rabbit_programs() -> tuple[Path, str]:
+    """Return the programs of the node and of the daemon that knows its name.
+
+    Raises:
+        NoRabbit: They aren't installed.
+    """
+    epmd = shutil.which("epmd")
+    if not PROGRAM.exists() or epmd is None:
+        raise NoRabbit("no RabbitMQ: Debian's package rabbitmq-server isn't installed")
+    return PROGRAM, epmd
+
+
 class Rabbit(Process):
     """A RabbitMQ node. `kill()` ends it as a crash would; its data stay for the next `start()`.
 
@@ -25,9 +37,7 @@ class Rabbit(Process):
     """
 
     def __init__(self) -> None:
-        epmd = shutil.which("epmd")
-        if not PROGRAM.exists() or epmd is None:
-            raise NoRabbit("no RabbitMQ: Debian's package rabbitmq-server isn't installed")
+        server, epmd = rabbit_programs()
         self.port, names, between = free_port(), free_port(), free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
         self._data = Path(tempfile.mkdtemp(prefix="rabbit-"))
@@ -50,7 +60,7 @@ class Rabbit(Process):
         }
         # The node would leave this one running.
         self._names = Process([epmd, "-address", "127.0.0.1", "-port", str(names)], self._data, env)
-        super().__init__([str(PROGRAM)], self._data, env)
+        super().__init__([str(server)], self._data, env)
 
     def start(self, timeout: float = 60) -> Self:
         """Start it and wait until it takes connections.

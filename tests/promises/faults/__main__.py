@@ -18,8 +18,8 @@ from tests.promises.faults.account import Account
 from tutorial.services.broker import NoBroker, server_binary
 from tutorial.services.browser import chromium
 from tutorial.services.signals import ended_by_signals
-from tutorial.testing.postgres import NoPostgres, Postgres
-from tutorial.testing.rabbitmq import NoRabbit, Rabbit
+from tutorial.testing.postgres import NoPostgres, postgres_programs
+from tutorial.testing.rabbitmq import NoRabbit, rabbit_programs
 
 MODULES = (chat_figures, mail_figures, data_figures, broker_figures)
 FIGURES = {figure.__name__: figure for module in MODULES for figure in module.FIGURES}
@@ -46,9 +46,9 @@ def missing(name: str) -> str | None:
         return "No Chromium or Chrome is on PATH"
     try:
         if name.startswith("rabbit"):
-            Rabbit().close()
+            rabbit_programs()
         if name in (data_figures.authors_on_postgres.__name__, data_figures.database_restarts.__name__):
-            Postgres().close()
+            postgres_programs()
     except (NoPostgres, NoRabbit) as reason:
         return str(reason)
     return None
