@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,10 +118,20 @@ def check(
         with tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as directory:
             copy = Path(directory) / "project"
             copy_for_check(project, copy, assignment)
-            loading = load(copy, assignment, verdict, cancel)
-            verdict.problems = [loading] if loading else []
-            if not loading:
-                run_tests(copy, assignment, verdict, first, leave_out, go_on, only, on_change, cancel)
+            over = threading.Event()
+
+            def given_up() -> bool:
+                return over.is_set() or (cancel is not None and cancel.is_set())
+
+            with ThreadPoolExecutor(1) as beside:
+                # Its word comes first; the tests begin meanwhile, and wait for it.
+                loading = beside.submit(load, copy, assignment, verdict, given_up)
+                try:
+                    run_tests(
+                        copy, assignment, verdict, loading, first, leave_out, go_on, only, on_change, given_up
+                    )
+                finally:
+                    over.set()
     verdict.seconds = time.monotonic() - begin
     return verdict
 
@@ -136,7 +147,7 @@ def copy_for_check(project: Path, copy: Path, assignment: Assignment) -> None:
 
 
 def load(
-    copy: Path, assignment: Assignment, verdict: Verdict, cancel: threading.Event | None
+    copy: Path, assignment: Assignment, verdict: Verdict, given_up: Callable[[], bool]
 ) -> Problem | None:
     """Load the project as a server would, in a process of its own; return what is wrong, or None."""
     names = [name for name in project_files(copy) if not name.startswith("tests/")]
@@ -156,7 +167,7 @@ def load(
     words = [str(report), str(limit), *modules, "--", *templates]
     command = [sys.executable, "-m", "tutorial.learn.sandbox.load_check", *words]
     env = {"DATABASE_PATH": str(copy.parent / "load.sqlite3"), "TMPDIR": str(copy.parent)}
-    ended = supervise(command, copy, report, 2 * limit, events.append, cancel, env)
+    ended = supervise(command, copy, report, 2 * limit, events.append, given_up, env)
     if ended.why == "cancelled":
         raise Cancelled(verdict)
     note_output(ended, verdict)
@@ -179,14 +190,15 @@ def run_tests(
     copy: Path,
     assignment: Assignment,
     verdict: Verdict,
+    loading: Future[Problem | None],
     first: Sequence[str],
     leave_out: Sequence[str],
     go_on: str,
     only: str,
     on_change: Callable[[Verdict], None],
-    cancel: threading.Event | None,
+    given_up: Callable[[], bool],
 ) -> None:
-    """Run the tests and write what comes of them into the verdict."""
+    """Run the tests and write what comes of them into the verdict, unless the project does not load."""
     order = [*([name] for name in first)]
     order += [[required.name for required in part] for part in sections(assignment).values()]
     files, words = assignment.selection()
@@ -204,10 +216,22 @@ def run_tests(
     listener = Listener(copy, assignment, verdict, on_change)
     env = {
         "TMPDIR": str(copy.parent),
+        "TUTORIAL_EARLY": "1" if b".shared_server(" in assignment.test_file.read_bytes() else "",
         "TUTORIAL_FIRST": ";".join(map(",".join, order)),
         "TUTORIAL_NEEDED": ",".join(required.name for required in plain(assignment) if go_on == "hardened"),
     }
-    ended = supervise(command, copy, report, 2 * limit, listener, cancel, env)
+
+    def on_event(event: Event) -> None:
+        if not loading.result():
+            listener(event)
+
+    def no_use() -> bool:
+        return given_up() or (loading.done() and bool(loading.exception() or loading.result()))
+
+    ended = supervise(command, copy, report, 2 * limit, on_event, no_use, env)
+    if problem := loading.result():
+        verdict.problems = [problem]
+        return
     if ended.why == "cancelled":
         raise Cancelled(verdict)
     note_output(ended, verdict)

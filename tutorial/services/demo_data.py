@@ -58,6 +58,11 @@ def main() -> None:
 
     django.setup()
     call_command("migrate", verbosity=0, interactive=False)
+    if options.sessions:
+        from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
+        # For tests one round is enough; a million for each user take half a second.
+        PBKDF2PasswordHasher.iterations = 1
     if options.users or options.sessions:
         create_users()
     if options.sessions:

@@ -9,6 +9,8 @@ import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,12 +29,16 @@ if TYPE_CHECKING:  # the steps' tests run without Playwright, too
     OpenPage = Callable[..., Awaitable[Page]]
 
 _broker: Broker | None = None
+_early: Future[Site] | None = None
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests() -> Generator[None]:
-    """Start the broker first and put its address into the environment."""
-    global _broker
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Start the broker first and put its address into the environment.
+
+    With TUTORIAL_EARLY, a site and its runserver start too, while pytest goes on to read settings and tests.
+    """
+    global _broker, _early
     os.environ.setdefault("TUTORIAL_CLASSROOM", os.devnull)  # no test tells a board that you have joined
     gc.disable()  # until all is loaded: none of it is garbage, and looking for some takes a third of the time
     guard_children()  # even if the broker isn't ours: Playwright starts a browser
@@ -49,7 +55,17 @@ def pytest_load_initial_conftests() -> Generator[None]:
         if found is None:
             raise pytest.UsageError(str(embedded)) from None
         os.environ["REDIS_URL"] = found
+    if os.environ.pop("TUTORIAL_EARLY", ""):
+        _early = ThreadPoolExecutor(1).submit(served_site, early_config.rootpath)
     return (yield)
+
+
+def served_site(step: Path) -> Site:
+    """Return a site whose runserver is starting; it ends with this process at the latest."""
+    site = Site(step, os.environ["REDIS_URL"])
+    atexit.register(site.close)
+    site.spawn_shared("runserver")
+    return site
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -85,7 +101,7 @@ def broker() -> Broker:
 @pytest.fixture(scope="session")
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """The step under test with its own database and two demo users, alice and bob."""
-    with Site(request.config.rootpath, os.environ["REDIS_URL"]) as site:
+    with _early.result() if _early else Site(request.config.rootpath, os.environ["REDIS_URL"]) as site:
         yield site
 
 

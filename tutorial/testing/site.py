@@ -5,6 +5,7 @@ Tests, notebooks and the load lab share this module. Everything ends with its co
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -121,6 +122,11 @@ class Worker(Process):
         self.wait_for_output(" ready.", timeout)
         return self
 
+    def end_of(self, task_id: str) -> str:
+        """Return `succeeded` or `raised` as soon as the log says how a task ended, and an empty text before."""
+        found = re.search(rf"\[{task_id}\] (succeeded|raised)", self.output)
+        return found[1] if found else ""
+
 
 class Site:
     """A step with a database of its own, two demo users and the processes that serve it.
@@ -179,10 +185,17 @@ class Site:
         self._processes.append(server)
         return server.start()
 
+    def spawn_shared(self, kind: str) -> None:
+        """Start the server of a kind that all callers share, and don't wait for it."""
+        self._shared[kind] = Server(self, kind)
+        self._processes.append(self._shared[kind])
+        self._shared[kind].spawn()
+
     def shared_server(self, kind: str) -> Server:
         """Return the server of a kind that all callers share; it starts with the first call."""
         if kind not in self._shared:
-            self._shared[kind] = self.server(kind)
+            self.spawn_shared(kind)
+        self._shared[kind].wait()
         return self._shared[kind]
 
     def worker(self, arguments: Sequence[str] = (), env: dict[str, str] | None = None) -> Worker:

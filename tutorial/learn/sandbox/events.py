@@ -96,10 +96,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     os.environ["TUTORIAL_PATIENCE"] = _patience
     if isinstance(item, pytest.Function) and "site" not in inspect.signature(item.function).parameters:
         os.environ["TUTORIAL_PATIENCE"] = str(HURRY * patience(1))
-    if playwright := sys.modules.get("playwright.async_api"):
-        playwright.expect.set_options(timeout=1000 * patience(10))
     if item.nodeid.partition("[")[0] in _failed:
         pytest.skip("another case of it has failed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Say how long a page may take: an answer comes at once, and is looked for in ever longer intervals."""
+    if playwright := sys.modules.get("playwright.async_api"):
+        playwright.expect.set_options(timeout=1000 * patience(5))  # milliseconds
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> None:

@@ -48,7 +48,7 @@ def supervise(
     report: Path,
     limit: float,
     on_event: Callable[[dict[str, Any]], None],
-    cancel: threading.Event | None = None,
+    cancel: Callable[[], bool] = lambda: False,
     env: dict[str, str] | None = None,
 ) -> Ended:
     """Run a learner's code and end it, with all that it has started, when it is done or hangs.
@@ -59,7 +59,7 @@ def supervise(
         report: A file to which it appends lines of JSON.
         limit: Seconds without a new line after which it hangs, even if its faulthandler says nothing.
         on_event: Called with each line.
-        cancel: Ends it when it is set.
+        cancel: Ends it when this is true.
         env: More variables for its environment.
     """
     mark = uuid.uuid4().hex
@@ -93,7 +93,7 @@ def supervise(
                     on_event(event)
                 if not running:
                     break
-                if cancel is not None and cancel.is_set():
+                if cancel():
                     why = "cancelled"
                 elif printed.size > OUTPUT_LIMIT:
                     why = "printed too much"
