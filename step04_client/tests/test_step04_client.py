@@ -55,7 +55,7 @@ async def test_two_people_chat(enter):
     await expect(messages(eve)).to_have_text(["bob: nobody here"])
 
 
-@pytest.mark.parametrize("room", ["日本語の部屋", "a/b?c#d&e", "<b>bold</b>", "100%"])
+@pytest.mark.parametrize("room", ["a/b?c#d&e", "日本語の部屋", "<b>bold</b>", "100%"])
 async def test_any_room_name_works_in_the_browser(enter, room):
     """Whatever a room is called, its page and its socket belong together."""
     alice, bob = await enter("alice", room), await enter("bob", room)
