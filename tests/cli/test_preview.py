@@ -159,6 +159,6 @@ def test_what_cannot_be_previewed_is_one_line(project, tmp_path):
         port = listener.getsockname()[1]
         said = refusal("preview", str(project(2)), "--port", str(port))
         assert said == (
-            f"Cannot listen on 127.0.0.1 port {port}: another program listens there. "
+            f"Cannot listen on 127.0.0.1 port {port}: another program listens there.\n"
             f"Try another: tutorial preview --port {port + 1}"
         )

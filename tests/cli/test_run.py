@@ -15,7 +15,7 @@ from tests.cli.conftest import needs_git, replace
 from tutorial.cli.run import find_project
 from tutorial.course.steps import ROOT, find_step
 from tutorial.services.broker import answers
-from tutorial.services.ports import free_port
+from tutorial.services.ports import another_port, free_port
 from tutorial.services.processes import Process, wait_until
 
 
@@ -43,12 +43,12 @@ def run(tmp_path):
 
 
 def refusal(*arguments, code=1, **env):
-    """Run a command that fails at once and return the one line that it says."""
+    """Run a command that fails at once and return what it says."""
     command = [sys.executable, "-m", "tutorial", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=alone(env), capture_output=True, text=True, timeout=600)
     assert done.returncode == code
-    [line] = done.stderr.splitlines()
-    return line
+    assert done.stderr.count("\n") <= 2
+    return done.stderr.rstrip("\n")
 
 
 def end(process, number):
@@ -106,6 +106,21 @@ def test_your_own_project_runs_as_you_saved_it(run, project):
 
 
 @pytest.mark.long
+def test_your_project_gets_its_worker_when_it_has_one(run, project):
+    """A project at step 4 that runs gets a worker as soon as you save config/celery.py, and tells of none before."""
+    mine = project(4)
+    process = run("run", str(mine), "--port", str(free_port()))
+    process.wait_for_output("Ctrl-C stops everything.", timeout=60)
+    settings = mine / "config/settings.py"
+    settings.write_text(f"{settings.read_text()}\nCELERY_BROKER_URL = REDIS_URL\n")
+    process.wait_for_output("Saved: settings.py", timeout=60)
+    assert not re.search(r"worker.*(Saved|Error)", process.output)
+    (mine / "config/celery.py").write_bytes((find_step("5") / "config/celery.py").read_bytes())
+    process.wait_for_output(" ready.", timeout=60)
+    end(process, signal.SIGINT)
+
+
+@pytest.mark.long
 def test_behind_a_pipe_that_nobody_reads_all_ends(tmp_path):
     """After `tutorial run | head -1` neither the command nor a server is left."""
     env = alone({"DATABASE_PATH": str(tmp_path / "db.sqlite3")})
@@ -153,14 +168,15 @@ def test_a_closed_terminal_ends_everything_but_a_broker_that_was_there(run):
     assert answers(os.environ["REDIS_URL"])
 
 
-def test_a_taken_port_is_one_line(project):
-    """A port that is in use is named, with what to do."""
+def test_a_taken_port_is_named(project):
+    """A port that is in use is named, and in a line of its own, which no terminal breaks, what to do."""
     mine = str(project(1))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        said = f"Cannot listen on 127.0.0.1 port {port}: another program listens there. Try another: "
+        said = f"Cannot listen on 127.0.0.1 port {port}: another program listens there.\nTry another: "
         assert refusal("run", "--port", str(port)) == f"{said}make run PORT={port + 1}"
         assert refusal("run", mine, "--port", str(port)) == f"{said}tutorial run --port {port + 1}"
+    assert another_port(8000) == 8080  # not 8001, where `tutorial preview` listens
 
 
 @pytest.mark.long

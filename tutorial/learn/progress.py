@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -50,7 +51,9 @@ def judge(
     classroom.tell(state, assignment)
     stuck = state.stuck
     needs_more = 0 < len(plain(assignment)) < len(assignment.requirements)
-    console.print(Text(f"Checking {project} against {assignment.title} ...", "dim"), soft_wrap=True)
+    # With the time: a save that changes nothing shows the same again.
+    begins = f"{datetime.now():%H:%M:%S} Checking {project} against {assignment.title} ..."
+    console.print(Text(begins, "dim"), soft_wrap=True)
     with Progress(console) as progress:
         said = set[str]()
 

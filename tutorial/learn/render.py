@@ -26,8 +26,11 @@ MARKS = {
     "not yet": ("✗", "bold red"),
     "skipped": ("-", "yellow"),
     "kept": ("✓", "dim green"),
+    "before": ("·", "dim"),
 }
-RANK = ["done", "kept", "skipped"]  # of the states of what is met, the most remarkable last
+# What was met and not tried now; `before` where nothing can be, and it may hold no longer.
+NOTES = {"kept": "not looked at again", "before": "met before"}
+RANK = ["done", "kept", "before", "skipped"]  # of the states of what is met, the most remarkable last
 BEGINNING = 5  # lines of a missing file that a comparison shows
 WIDE = 120  # columns from which two versions of a file fit side by side
 CONTEXT = 3  # lines around a difference
@@ -59,7 +62,8 @@ class Progress:
     """
 
     def __init__(self, console: Console):
-        columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"))
+        says = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        columns = (BarColumn(20), MofNCompleteColumn(), says)
         shown = console.is_terminal
         self._bar = RichProgress(
             *columns, console=console, transient=True, disable=not shown, refresh_per_second=4
@@ -70,7 +74,7 @@ class Progress:
         """Show how many requirements have been judged."""
         waiting = next((each.text for each in verdict.required if each not in verdict.states), "")
         done, total = len(verdict.states), len(verdict.required)
-        self._bar.update(self._id, completed=done, total=total, description=waiting[:50])
+        self._bar.update(self._id, completed=done, total=total, description=waiting)
 
     def __enter__(self) -> "Progress":
         self._bar.start()
@@ -81,9 +85,9 @@ class Progress:
 
 
 def show_requirement(console: Console, required: Requirement, state: str, indent: int = 0) -> None:
-    """Print one requirement and whether it is met; `kept` is what was met and not tried again."""
+    """Print one requirement and whether it is met."""
     mark, style = MARKS.get(state, ("·", "dim"))
-    text = f"{required.text} (not looked at again)" if state == "kept" else required.text
+    text = f"{required.text} ({NOTES[state]})" if state in NOTES else required.text
     row = Table.grid(padding=(0, 1))
     row.add_row(Text(mark, style), Text(text, "" if state in ("done", "not yet") else "dim"))
     console.print(Padding(row, (0, 0, 0, indent)))
@@ -105,7 +109,8 @@ def show_sections(
         title for title, part in parts.items() if any(judged.get(each.name) == "not yet" for each in part)
     ]
     for title, part in parts.items():
-        states = [judged.get(required.name) or ("kept" if required.name in met else "") for required in part]
+        kept = "kept" if verdict.required else "before"
+        states = [judged.get(required.name) or (kept if required.name in met else "") for required in part]
         count = sum(its not in ("not yet", "") for its in states)
         if part:
             mark = "not yet" if "not yet" in states else ""
@@ -137,7 +142,7 @@ def show_earlier(console: Console, assignment: Assignment, verdict: Verdict, sta
 def show_row(console: Console, state: str, title: str, count: str) -> None:
     """Print a section's line."""
     mark, style = MARKS.get(state, ("·", "dim"))
-    note = ", not looked at again" if state == "kept" else ""
+    note = f", {NOTES[state]}" if state in NOTES else ""
     row = Table.grid(Column(), Column(width=42), Column(), padding=(0, 1))
     row.add_row(Text(mark, style), Text(title, "bold"), Text(count + note, "dim"))
     console.print(row)
@@ -175,8 +180,9 @@ def show_verdict(
         console.print()
         console.print(problem_text(problem, verbose))
     if len(verdict.problems) > len(problems):
-        others = ", ".join(dict.fromkeys(problem.place for problem in verdict.problems[1:]))
-        console.print(Text(f"\nAnd {len(verdict.problems) - 1} more: {others}"))
+        others = [*dict.fromkeys(problem.file for problem in verdict.problems[1:])]
+        rest = f" and {len(others) - 3} other files" if len(others) > 4 else ", ".join(["", *others[3:]])
+        console.print(Text(f"\nAnd {len(verdict.problems) - 1} more, in {', '.join(others[:3])}{rest}"))
     console.print()
     console.print(summary(assignment, verdict, state, words, only))
 

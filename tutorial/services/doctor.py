@@ -26,7 +26,7 @@ from rich.table import Table
 from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.broker import DEFAULT_PORT, DEFAULT_URL, Broker, NoBroker, answers, reachable_broker
 from tutorial.services.browser import chromium, launch_options
-from tutorial.services.ports import port_problem
+from tutorial.services.ports import another_port, port_problem
 from tutorial.services.processes import NotStarted, Process
 
 PYTHONS = SpecifierSet(">=3.11,<3.15")
@@ -167,7 +167,7 @@ def described(url: str) -> str:
 def web_port() -> str:
     """Look whether the server's port is free."""
     if problem := port_problem("127.0.0.1", PORT):
-        cure = f"{STOP_IT} choose a port: make run PORT={PORT + 1}"
+        cure = f"{STOP_IT} choose a port: make run PORT={another_port(PORT)}"
         raise Failed(f"not free: {problem}", cure, ok=True)
     return "free"
 

@@ -1,6 +1,7 @@
 """Run a command in the current directory, and again whenever Python code or a template in it is saved.
 
-`python -m tutorial.services.on_save WORDS`: the words of the command. Ctrl-C and SIGTERM end both.
+`python -m tutorial.services.on_save [--needs FILE] WORDS`: the words of the command, which runs as soon as
+there is a file. Ctrl-C and SIGTERM end both.
 """
 
 import logging
@@ -22,14 +23,19 @@ class Code(watchfiles.PythonFilter):
         )
 
 
-def run_on_save(command: list[str]) -> None:
+def run_on_save(command: list[str], needs: str = "") -> None:
     """Run a command until Ctrl-C or SIGTERM. If it ends by itself, it runs again after the next save.
 
     Args:
         command: Its words.
+        needs: A file without which it isn't run.
     """
+    if needs:
+        command = ["sh", "-c", 'test -f "$0" && exec "$@"', needs, *command]
 
     def say(changes: set[tuple[watchfiles.Change, str]]) -> None:
+        if not Path(needs).exists():
+            return
         names = sorted(Path(path).name for _, path in changes)
         print(f"Saved: {', '.join(names[:3])}{' …' * (len(names) > 3)}. Restarting.", flush=True)
 
@@ -45,4 +51,7 @@ def run_on_save(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_on_save(sys.argv[1:])
+    if sys.argv[1] == "--needs":
+        run_on_save(sys.argv[3:], sys.argv[2])
+    else:
+        run_on_save(sys.argv[1:])

@@ -11,6 +11,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def another_port(port: int) -> int:
+    """Return a port to offer in place of a taken one: 8080, as 8001 is the preview's."""
+    return 8080 if port == 8000 else port + 1
+
+
 def port_problem(host: str, port: int) -> str | None:
     """Return in a few words why a server couldn't listen on a port, or None if it could.
 

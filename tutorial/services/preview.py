@@ -34,7 +34,7 @@ def run_preview(project: Path, port: int) -> None:
     """
     if problem := port_problem("127.0.0.1", port):
         way_out = f"Try another: tutorial preview --port {port + 1}"
-        raise CannotRun(f"Cannot listen on 127.0.0.1 port {port}: {problem}. {way_out}")
+        raise CannotRun(f"Cannot listen on 127.0.0.1 port {port}: {problem}.\n{way_out}")
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     guard_children()

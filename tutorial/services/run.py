@@ -20,11 +20,12 @@ from honcho.printer import Message, Printer
 from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.broker import DEFAULT_PORT, Broker, NoBroker, answers, reachable_broker
 from tutorial.services.demo_data import DEMO_USERS
-from tutorial.services.ports import free_port, port_problem
+from tutorial.services.ports import another_port, free_port, port_problem
 from tutorial.services.processes import guard_children
 
 # What is queued survives until the next start; at a port of a test's own there is no next start.
 BROKER_DATA = ROOT / ".broker" if DEFAULT_PORT == 6379 else None
+CELERY = "config/celery.py"  # a project that has it needs a worker
 
 # Seconds that server and worker have to end by themselves; the whole must be over within 5.
 honcho.manager.KILL_WAIT = 3
@@ -190,8 +191,9 @@ def run_step(step: Path, host: str, port: int) -> int:
         NoBroker: There is no broker, and none can be embedded.
     """
     if problem := port_problem(host, port):
-        command = f"make run PORT={port + 1}" if step in all_steps() else f"tutorial run --port {port + 1}"
-        raise CannotRun(f"Cannot listen on {host} port {port}: {problem}. Try another: {command}")
+        command = "make run PORT=" if step in all_steps() else "tutorial run --port "
+        way_out = f"Try another: {command}{another_port(port)}"
+        raise CannotRun(f"Cannot listen on {host} port {port}: {problem}.\n{way_out}")
     # Until honcho takes over, Ctrl-C interrupts; a closed terminal ends everything too.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -212,13 +214,14 @@ def run_step(step: Path, host: str, port: int) -> int:
         python = shlex.quote(sys.executable)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         manager = Manager(OneEnd(sys.stdout))
-        on_save = f"exec {python} -m tutorial.services.on_save {python}"
+        on_save = f"exec {python} -m tutorial.services.on_save"
         # Not by Django's reloader: it can end with a KeyError when the code it has just loaded is broken.
-        server = f"manage.py runserver --noreload {address}"
+        server = f"{python} manage.py runserver --noreload {address}"
         manager.add_process("server", f"{on_save} {server}", env=env, cwd=str(step))
-        if (step / "config/celery.py").exists():
-            worker = "-W ignore -m celery --quiet -A config worker --loglevel INFO --concurrency 2"
-            manager.add_process("worker", f"{on_save} {worker}", env=env, cwd=str(step))
+        # A project at step 4 may go on to step 5 meanwhile.
+        if (step / CELERY).exists() or (has_login(step) and step not in all_steps()):
+            worker = f"{python} -W ignore -m celery --quiet -A config worker --loglevel INFO --concurrency 2"
+            manager.add_process("worker", f"{on_save} --needs {CELERY} {worker}", env=env, cwd=str(step))
         shown = url.rpartition("@")[2] if "@" in url else url
         announcement = (step, host, port, shown, preparation, failures)
         threading.Thread(target=announce_when_ready, args=announcement, daemon=True).start()
@@ -273,7 +276,7 @@ def run_broker() -> None:
         raise CannotRun(f"A broker answers at redis://127.0.0.1:{port} already. {about_url}".strip())
     if problem := port_problem("127.0.0.1", port):
         way_out = f"To choose another: REDIS_URL=redis://127.0.0.1:{port + 1} tutorial broker"
-        raise CannotRun(f"Cannot listen on 127.0.0.1 port {port}: {problem}. {way_out}")
+        raise CannotRun(f"Cannot listen on 127.0.0.1 port {port}: {problem}.\n{way_out}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     data = BROKER_DATA and (BROKER_DATA if port == DEFAULT_PORT else BROKER_DATA / str(port))
     with Broker(port, data) as broker:

@@ -292,6 +292,7 @@ COMMITTED = "tests/test_step05_celery.py"
 NO_POSTS = (
     "from blog.models import Post\n\n\ndef test_there_are_no_posts():\n    assert not Post.objects.exists()\n"
 )
+CHAT = ('    "channels",\n', '    "channels",\n    "chat",\n')
 
 # The longest come first.
 SYMPTOMS = {
@@ -309,6 +310,7 @@ SYMPTOMS = {
     "s39": Symptom(4, shell(VISIT), of("a template that is not there")),
     "s40": Symptom(5, shell(PUBLISH), of("the Celery app is not imported")),
     "s41": Symptom(4, shell(VISIT), env={"DATABASE_PATH": ":memory:"}),
+    "s42": Symptom(1, command("manage.py", "check"), {SETTINGS: CHAT}),
     "s30": Symptom(4, secure_page, of("ws written out")),
     "s01": Symptom(3, Chat(), of("daphne is missing")),
     "s02": Symptom(3, command("manage.py", "check"), of("daphne is last")),
