@@ -107,7 +107,7 @@ def test_your_own_project_runs_as_you_saved_it(run, project):
 
 @pytest.mark.long
 def test_your_project_gets_its_worker_when_it_has_one(run, project):
-    """A project at step 4 that runs gets a worker as soon as you save config/celery.py, and tells of none before."""
+    """A project at step 4 that runs gets a worker as soon as you save config/celery.py."""
     mine = project(4)
     process = run("run", str(mine), "--port", str(free_port()))
     process.wait_for_output("Ctrl-C stops everything.", timeout=60)

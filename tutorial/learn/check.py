@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tutorial.course.assignment import Assignment, Requirement
-from tutorial.course.files import copy_project, project_files
+from tutorial.course.files import copy_project, project_files, write_files
 from tutorial.learn.explain import (
     Event,
     Problem,
@@ -115,146 +115,33 @@ def check(
         # A file that only a later section needs does not keep the plain version from being judged.
         verdict.problems = [problem for problem in verdict.problems if (project / problem.file).exists()]
     if not verdict.problems:
-        with tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as directory:
-            copy = Path(directory) / "project"
-            copy_for_check(project, copy, assignment)
-            over = threading.Event()
-
-            def given_up() -> bool:
-                return over.is_set() or (cancel is not None and cancel.is_set())
-
-            with ThreadPoolExecutor(1) as beside:
-                # Its word comes first; the tests begin meanwhile, and wait for it.
-                loading = beside.submit(load, copy, assignment, verdict, given_up)
-                try:
-                    run_tests(
-                        copy, assignment, verdict, loading, first, leave_out, go_on, only, on_change, given_up
-                    )
-                finally:
-                    over.set()
+        with (
+            tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as directory,
+            ThreadPoolExecutor(1) as beside,
+        ):
+            copy = copy_for_check(project, Path(directory) / "project", assignment)
+            judge = Judge(copy, assignment, verdict, on_change, cancel or threading.Event())
+            # Its word comes first; the tests begin meanwhile, and wait for it.
+            loading = beside.submit(judge.load)
+            try:
+                judge.run_tests(loading, first, leave_out, go_on, only)
+            finally:
+                judge.over = True
     verdict.seconds = time.monotonic() - begin
     return verdict
 
 
-def copy_for_check(project: Path, copy: Path, assignment: Assignment) -> None:
+def copy_for_check(project: Path, copy: Path, assignment: Assignment) -> Path:
     """Copy a learner's project and lay the course's own tests over the copy."""
     copy_project(project, copy, largest=LARGEST_FILE)
     shutil.rmtree(copy / "tests", ignore_errors=True)
     (copy / "conftest.py").unlink(missing_ok=True)
-    for name, path in assignment.tests().items():
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy / name)
+    write_files({name: path.read_bytes() for name, path in assignment.tests().items()}, copy)
+    return copy
 
 
-def load(
-    copy: Path, assignment: Assignment, verdict: Verdict, given_up: Callable[[], bool]
-) -> Problem | None:
-    """Load the project as a server would, in a process of its own; return what is wrong, or None."""
-    names = [name for name in project_files(copy) if not name.startswith("tests/")]
-    modules = [
-        name.removesuffix(".py").replace("/", ".")
-        for name in assignment.solution
-        if name in names
-        and name.endswith(".py")
-        and name.count("/") == 1
-        # The settings for production refuse to load without a key.
-        and not name.endswith(("__init__.py", "production.py"))
-    ]
-    templates = [name for name in names if name.endswith(".html") and "templates/" in name]
-    report = copy.parent / "load.jsonl"
-    events: list[Event] = []
-    limit = patience(LOAD_LIMIT)
-    words = [str(report), str(limit), *modules, "--", *templates]
-    command = [sys.executable, "-m", "tutorial.learn.sandbox.load_check", *words]
-    env = {"DATABASE_PATH": str(copy.parent / "load.sqlite3"), "TMPDIR": str(copy.parent)}
-    ended = supervise(command, copy, report, 2 * limit, events.append, given_up, env)
-    if ended.why == "cancelled":
-        raise Cancelled(verdict)
-    note_output(ended, verdict)
-    if events and "problem" in events[-1]:
-        found = events[-1]["problem"]
-        return loading_problem(found, copy, assignment) if found else None
-    file = next((event["loads"] for event in reversed(events) if "loads" in event), "config/settings.py")
-    return stopped_problem(ended, file, copy)
-
-
-def note_output(ended: Ended, verdict: Verdict) -> None:
-    """Say it when the code prints a lot."""
-    if ended.printed > OUTPUT_KEPT:
-        verdict.notes.append(
-            f"Your code printed {ended.printed:,} bytes. Only the end is kept: {last_line(ended.output)[:80]}"
-        )
-
-
-def run_tests(
-    copy: Path,
-    assignment: Assignment,
-    verdict: Verdict,
-    loading: Future[Problem | None],
-    first: Sequence[str],
-    leave_out: Sequence[str],
-    go_on: str,
-    only: str,
-    on_change: Callable[[Verdict], None],
-    given_up: Callable[[], bool],
-) -> None:
-    """Run the tests and write what comes of them into the verdict, unless the project does not load."""
-    order = [*([name] for name in first)]
-    order += [[required.name for required in part] for part in sections(assignment).values()]
-    files, words = assignment.selection()
-    words = " and ".join(f"({part})" for part in (words, only) if part)
-    report = copy.parent / "tests.jsonl"
-    limit = patience(LIMIT)
-    command = [
-        *(sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "tutorial.learn.sandbox.events"),
-        *("-p", "no:cacheprovider", *(f"-pno:{name}" for name in NOT_LOADED), *files),
-        *(f"--deselect=tests/{name}" for name in leave_out),
-        *("-o", f"faulthandler_timeout={limit}", "-o", "faulthandler_exit_on_timeout=true"),
-        *(() if go_on else ("-x",)),
-        *(("-k", words) if words else ()),
-    ]
-    listener = Listener(copy, assignment, verdict, on_change)
-    env = {
-        "TMPDIR": str(copy.parent),
-        "TUTORIAL_EARLY": "1" if b".shared_server(" in assignment.test_file.read_bytes() else "",
-        "TUTORIAL_FIRST": ";".join(map(",".join, order)),
-        "TUTORIAL_NEEDED": ",".join(required.name for required in plain(assignment) if go_on == "hardened"),
-    }
-
-    def on_event(event: Event) -> None:
-        if not loading.result():
-            listener(event)
-
-    def no_use() -> bool:
-        return given_up() or (loading.done() and bool(loading.exception() or loading.result()))
-
-    ended = supervise(command, copy, report, 2 * limit, on_event, no_use, env)
-    if problem := loading.result():
-        verdict.problems = [problem]
-        return
-    if ended.why == "cancelled":
-        raise Cancelled(verdict)
-    note_output(ended, verdict)
-    if listener.unreadable:
-        verdict.problems = [listener.unreadable]
-    elif ended.code == 5:
-        raise CannotCheck(f"No requirement of {assignment.title} is called {only!r}.")
-    elif ended.code == 4 and not verdict.required:
-        raise CannotCheck(last_line(ended.output).removeprefix("ERROR: "))
-    elif not verdict.problems and (len(verdict.states) < len(verdict.required) or not verdict.required):
-        # Nothing failed, and yet not all was judged. An exit code of 0 may be the learner's own.
-        listener.stopped(ended)
-
-
-class Listener:
-    """Turns the events of the tests into a verdict.
-
-    Args:
-        copy: The project that is judged.
-        assignment: The step or exercise that is judged.
-        verdict: What to write into.
-        on_change: Called with the verdict as soon as more is known.
-    """
+class Judge:
+    """Judges a copy of a project: turns what happens as it is loaded and tested into a verdict."""
 
     def __init__(
         self,
@@ -262,16 +149,119 @@ class Listener:
         assignment: Assignment,
         verdict: Verdict,
         on_change: Callable[[Verdict], None],
+        cancel: threading.Event,
     ):
-        self.copy, self.assignment, self.verdict, self.on_change = copy, assignment, verdict, on_change
+        self.copy, self.assignment, self.verdict = copy, assignment, verdict
+        self.on_change, self.cancel, self.over = on_change, cancel, False
         self.unreadable: Problem | None = None
         self._left: Counter[Requirement] = Counter()
         self._by_name: dict[tuple[str, str], Requirement] = {}
         self._current: Requirement | None = None
         self._skipped: set[Requirement] = set()
 
-    def __call__(self, event: Event) -> None:
-        """Take an event."""
+    def load(self) -> Problem | None:
+        """Load the project as a server would, in a process of its own; return what is wrong, or None."""
+        names = [name for name in project_files(self.copy) if not name.startswith("tests/")]
+        modules = [
+            name.removesuffix(".py").replace("/", ".")
+            for name in self.assignment.solution
+            if name in names
+            and name.endswith(".py")
+            and name.count("/") == 1
+            # The settings for production refuse to load without a key.
+            and not name.endswith(("__init__.py", "production.py"))
+        ]
+        templates = [name for name in names if name.endswith(".html") and "templates/" in name]
+        events: list[Event] = []
+        limit = patience(LOAD_LIMIT)
+        words = ["-m", "tutorial.learn.sandbox.load_check", str(limit), *modules, "--", *templates]
+        env = {"DATABASE_PATH": str(self.copy.parent / "load.sqlite3")}
+        ended = self._run(words, "load", limit, events.append, env, lambda: self.over)
+        if events and "problem" in events[-1]:
+            found = events[-1]["problem"]
+            return loading_problem(found, self.copy, self.assignment) if found else None
+        file = next((event["loads"] for event in reversed(events) if "loads" in event), "config/settings.py")
+        return stopped_problem(ended, file, self.copy)
+
+    def _run(
+        self,
+        words: list[str],
+        name: str,
+        limit: float,
+        on_event: Callable[[Event], None],
+        env: dict[str, str],
+        no_use: Callable[[], bool],
+    ) -> Ended:
+        """Run Python in the copy to its end, unless the check is cancelled or it is of no use any more."""
+        ended = supervise(
+            [sys.executable, *words],
+            self.copy,
+            self.copy.parent / f"{name}.jsonl",
+            2 * limit,
+            on_event,
+            lambda: self.cancel.is_set() or no_use(),
+            {"TMPDIR": str(self.copy.parent), **env},
+        )
+        if ended.why == "cancelled" and self.cancel.is_set():
+            raise Cancelled(self.verdict)
+        if ended.printed > OUTPUT_KEPT:
+            end = last_line(ended.output)[:80]
+            note = f"Your code printed {ended.printed:,} bytes. Only the end is kept: {end}"
+            self.verdict.notes.append(note)
+        return ended
+
+    def run_tests(
+        self,
+        loading: Future[Problem | None],
+        first: Sequence[str],
+        leave_out: Sequence[str],
+        go_on: str,
+        only: str,
+    ) -> None:
+        """Run the tests and write what comes of them into the verdict, unless the project does not load."""
+        assignment, verdict = self.assignment, self.verdict
+        order = [*([name] for name in first)]
+        order += [[required.name for required in part] for part in sections(assignment).values()]
+        files, chosen = assignment.selection()
+        chosen = " and ".join(f"({part})" for part in (chosen, only) if part)
+        limit = patience(LIMIT)
+        words = [
+            *("-m", "pytest", "-q", "--color=no", "-p", "tutorial.learn.sandbox.events"),
+            *("-p", "no:cacheprovider", *(f"-pno:{name}" for name in NOT_LOADED), *files),
+            *(f"--deselect=tests/{name}" for name in leave_out),
+            *("-o", f"faulthandler_timeout={limit}", "-o", "faulthandler_exit_on_timeout=true"),
+            *(() if go_on else ("-x",)),
+            *(("-k", chosen) if chosen else ()),
+        ]
+        typing = go_on == "hardened"
+        env = {
+            "TUTORIAL_EARLY": "1" if b".shared_server(" in assignment.test_file.read_bytes() else "",
+            "TUTORIAL_FIRST": ";".join(map(",".join, order)),
+            "TUTORIAL_NEEDED": ",".join(required.name for required in plain(assignment) if typing),
+            "TUTORIAL_PAGE": "5" if typing else "10",
+        }
+
+        def no_use() -> bool:
+            return loading.done() and bool(loading.exception() or loading.result())
+
+        def take(event: Event) -> None:
+            if not loading.result():
+                self._take(event)
+
+        ended = self._run(words, "tests", limit, take, env, no_use)
+        if problem := loading.result():
+            verdict.problems = [problem]
+        elif self.unreadable:
+            verdict.problems = [self.unreadable]
+        elif ended.code == 5:
+            raise CannotCheck(f"No requirement of {assignment.title} is called {only!r}.")
+        elif ended.code == 4 and not verdict.required:
+            raise CannotCheck(last_line(ended.output).removeprefix("ERROR: "))
+        elif not verdict.problems and (len(verdict.states) < len(verdict.required) or not verdict.required):
+            # Nothing failed, and yet not all was judged. An exit code of 0 may be the learner's own.
+            self._stopped(ended)
+
+    def _take(self, event: Event) -> None:
         match event["event"]:
             case "collected":
                 for test in event["tests"]:
@@ -318,7 +308,7 @@ class Listener:
         hint = "The tests import this name. The lesson says where it is defined."
         return Problem(short(error), file, line, hint=hint, traceback=text)
 
-    def stopped(self, ended: Ended) -> None:
+    def _stopped(self, ended: Ended) -> None:
         """Take note that the tests came to a sudden end."""
         required = self._current or next(
             (required for required in self.verdict.required if required not in self.verdict.states), None

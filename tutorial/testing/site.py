@@ -123,7 +123,7 @@ class Worker(Process):
         return self
 
     def end_of(self, task_id: str) -> str:
-        """Return `succeeded` or `raised` as soon as the log says how a task ended, and an empty text before."""
+        """Return `succeeded` or `raised` once the log says how a task ended, and an empty text before."""
         found = re.search(rf"\[{task_id}\] (succeeded|raised)", self.output)
         return found[1] if found else ""
 

@@ -6,7 +6,6 @@ the others need not run (`TUTORIAL_NEEDED`).
 """
 
 import inspect
-import json
 import linecache
 import os
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tutorial.learn.sandbox.load_check import tell
 from tutorial.services.processes import patience
 
 LONGEST = 2000  # characters of any text that is passed on
@@ -25,17 +25,9 @@ LONGEST = 2000  # characters of any text that is passed on
 HURRY = 0.3
 COSTS = {"site": 1, "server": 1, "pytestconfig": 1, "mail_server": 2, "worker": 2, "mail": 2, "browser": 3}
 
-_pid = os.getpid()
 _patience = os.environ.get("TUTORIAL_PATIENCE", "inf")
 _comparison: dict[str, str] | None = None
 _failed: set[str] = set()
-
-
-def tell(**event: object) -> None:
-    """Write an event. A process that a learner's code has forked off stays silent."""
-    if os.getpid() == _pid:
-        with open(os.environ["TUTORIAL_REPORT"], "a", encoding="utf-8", errors="replace") as report:
-            report.write(json.dumps(event) + "\n")
 
 
 def pytest_configure() -> None:
@@ -102,9 +94,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call() -> None:
-    """Say how long a page may take: an answer comes at once, and is looked for in ever longer intervals."""
+    """Say how many seconds a page may take."""
     if playwright := sys.modules.get("playwright.async_api"):
-        playwright.expect.set_options(timeout=1000 * patience(5))  # milliseconds
+        playwright.expect.set_options(timeout=1000 * patience(int(os.environ.get("TUTORIAL_PAGE", "10"))))
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> None:

@@ -1,6 +1,6 @@
 """Load the project in the current directory as a server would, and say what is wrong with it.
 
-`tutorial check` runs it before any server, with the words REPORT SECONDS MODULE... -- TEMPLATE...
+`tutorial check` runs it before any server, with the words SECONDS MODULE... -- TEMPLATE...
 Each line of the report is JSON: the module that begins to load, and at last the problem or null.
 """
 
@@ -14,29 +14,24 @@ import traceback
 from pathlib import Path
 
 ROOT = Path.cwd()
+_pid = os.getpid()
 
 
-def tell(report: Path, **event: object) -> None:
-    """Write a line of the report."""
-    with report.open("a", encoding="utf-8", errors="replace") as lines:
-        lines.write(json.dumps(event) + "\n")
+def tell(**event: object) -> None:
+    """Write a line of the report. A process that a learner's code has forked off stays silent."""
+    if os.getpid() == _pid:
+        with open(os.environ["TUTORIAL_REPORT"], "a", encoding="utf-8", errors="replace") as report:
+            report.write(json.dumps(event) + "\n")
 
 
 class Watcher(importlib.abc.MetaPathFinder):
-    """Notes which of the project's own modules is loaded; Python goes on to find it elsewhere.
-
-    Args:
-        report: The file of the report.
-    """
-
-    def __init__(self, report: Path):
-        self.report, self.pid = report, os.getpid()
+    """Notes which of the project's own modules is loaded; Python goes on to find it elsewhere."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Called by Python for every import."""
         file = ROOT / f"{name.replace('.', '/')}.py"
-        if file.is_file() and os.getpid() == self.pid:
-            tell(self.report, loads=file.relative_to(ROOT).as_posix())
+        if file.is_file():
+            tell(loads=file.relative_to(ROOT).as_posix())
 
 
 def place(error: BaseException) -> list[str | int | None] | None:
@@ -96,11 +91,10 @@ def load(modules: list[str], templates: list[str]) -> dict[str, object] | None:
     return None
 
 
-def main(report: Path, limit: float, arguments: list[str]) -> None:
+def main(limit: float, arguments: list[str]) -> None:
     """Load what the command line names and report what came of it."""
-    pid = os.getpid()
     faulthandler.dump_traceback_later(limit, exit=True)
-    sys.meta_path.insert(0, Watcher(report))
+    sys.meta_path.insert(0, Watcher())
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     split = arguments.index("--")
@@ -111,11 +105,10 @@ def main(report: Path, limit: float, arguments: list[str]) -> None:
         problem = {"error": type(error).__name__, "message": str(error), "place": place(error)}
         problem["shown_by_django"] = shown_by_django(error)
         problem["traceback"] = traceback.format_exc()[-20_000:]
-    if os.getpid() == pid:
-        tell(report, problem=problem)
+    tell(problem=problem)
     sys.stdout.flush()
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])
+    main(float(sys.argv[1]), sys.argv[2:])
