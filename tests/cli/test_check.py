@@ -78,16 +78,6 @@ def test_files_in_place_and_no_settings(project):
 
 
 @LONG
-def test_an_exercise_is_not_done_before_it_is_begun():
-    """On its bare step an exercise is not done, and the first line names a file that its solution changes."""
-    exercise = exercise_assignment("rate_limit")
-    verdict = check(exercise.step, exercise)
-    assert not verdict.good
-    assert verdict.problems[0].requirement.name == exercise.requirements[0].name
-    assert verdict.problems[0].file in exercise.solution
-
-
-@LONG
 def test_an_exercise_is_done_with_its_solution(project):
     """With the solution's files an exercise is done, and its step's own requirements are met, too."""
     exercise = exercise_assignment("echo")
@@ -160,17 +150,6 @@ def test_code_that_does_not_even_load_gets_a_clear_line(project, pids, monkeypat
     [problem] = check(spoil(project, PIDS + code), STEP_2).problems
     assert says in problem.what
     assert (problem.file, problem.line in lines) == ("chat/consumers.py", True)
-
-
-def test_a_syntax_error_is_found_before_anything_runs(tutorial, project):
-    """You see the file, the line and its text."""
-    directory = project(2)
-    line, _ = where(directory, "    async def connect(self):")
-    replace(directory, "chat/consumers.py", "async def connect(self):", "async def connect(self)")
-    done = tutorial("check", 2, directory)
-    assert done.exit_code == 1
-    assert f"chat/consumers.py:{line}: SyntaxError: expected ':'" in done.output
-    assert "async def connect(self)" in done.output
 
 
 @pytest.mark.parametrize(

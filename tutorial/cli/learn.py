@@ -173,7 +173,7 @@ def compare(
 
     project, assignment = find(directory, name)
     if only:
-        refuse_unknown(only, assignment)
+        assignment.must_have(only)
     count = show_comparison(new_console(), assignment, project, only)
     typer.echo(f"{count} files differ." if count != 1 else "1 file differs.")
     if count:
@@ -196,21 +196,12 @@ def solve(
     assignment = find_assignment(name)
     project = find_playground(directory)
     refuse_course(project)
-    refuse_unknown(file, assignment)
+    assignment.must_have(file)
     question = "Replace your" if (project / file).exists() else "Take"
     if not yes and not typer.confirm(f"{question} {file} by the solution's?"):
         raise typer.Exit(1)
     aside = take(assignment, file, project)
     typer.echo(f"{file} is now the solution's." + (f" Yours is kept as {aside.name}." if aside else ""))
-
-
-def refuse_unknown(file: str, assignment: "Assignment") -> None:
-    """Raise UnknownAssignment where a solution has no such file."""
-    from tutorial.course.assignment import UnknownAssignment
-
-    if file not in assignment.solution:
-        near = assignment.nearest_file(file)
-        raise UnknownAssignment(f"The solution of {assignment.title} has no file {file!r}. {near}")
 
 
 def catchup(

@@ -152,9 +152,11 @@ class Assignment:
         changed = additions(self._before | named, BEGINNINGS / own, f"beginnings/{own}", own)
         return named | changed | tests
 
-    def nearest_file(self, name: str) -> str:
-        """Return the names of the finished project's files that are most like one, in a sentence."""
-        return nearest(name, self.solution)
+    def must_have(self, name: str) -> None:
+        """Raise UnknownAssignment where the finished project has no file of that name."""
+        if name not in self.solution:
+            near = nearest(name, self.solution)
+            raise UnknownAssignment(f"The solution of {self.title} has no file {name!r}. {near}")
 
 
 def earlier_step(step: Path) -> Path | None:

@@ -20,16 +20,15 @@ from tutorial.course.assignment import Assignment, Requirement
 from tutorial.course.files import copy_project, project_files, write_files
 from tutorial.learn.explain import (
     Event,
-    Problem,
     choose_place,
     explain_failure,
     file_in,
     hints,
     last_line,
     loading_problem,
-    short,
     stopped_problem,
 )
+from tutorial.learn.problem import Problem, short
 from tutorial.learn.sandbox.supervise import OUTPUT_KEPT, Ended, supervise
 from tutorial.learn.sections import hardened_only, plain, sections
 from tutorial.learn.static_checks import LARGEST_FILE, static_problems

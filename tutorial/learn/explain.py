@@ -3,54 +3,21 @@
 import ast
 import re
 import tomllib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from tutorial.course.assignment import Assignment, Requirement
 from tutorial.course.files import project_files
+from tutorial.learn.problem import Problem, short
 from tutorial.learn.sandbox.supervise import Ended
 from tutorial.learn.source import Written, early_import, name_hint
 
 HINTS = Path(__file__).parent / "hints"
 # The requirement about config/asgi.py whose line can be read from the file.
 LATE_IMPORT = "test_the_routes_are_imported_after_the_apps_are_loaded"
-LONGEST = 300  # characters of a value in a sentence
 Event = dict[str, Any]  # a line of JSON from `tutorial.learn.sandbox`
-
-
-@dataclass
-class Problem:
-    """One thing that is not right yet.
-
-    Attributes:
-        what: What is wrong, in a line.
-        file: The file to look at, by its path in the project.
-        line: The line in it, or 0 where that is not known.
-        requirement: The requirement that is not met, or None where the project does not even load.
-        expected: What was expected, or an empty text.
-        seen: What was seen instead, or an empty text.
-        server: What a server or worker printed about it, or an empty text.
-        hint: What to try.
-        traceback: All that Python says about it.
-    """
-
-    what: str
-    file: str
-    line: int = 0
-    requirement: Requirement | None = None
-    expected: str = ""
-    seen: str = ""
-    server: str = ""
-    hint: str = ""
-    traceback: str = ""
-
-    @property
-    def place(self) -> str:
-        """File and line, as editors understand them."""
-        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @cache
@@ -79,15 +46,8 @@ def graded_hints(assignment: Assignment, name: str) -> list[str]:
     return next(filter(None, steps), [])
 
 
-@dataclass(frozen=True)
-class Symptom:
-    """A text that names its mistake.
-
-    Attributes:
-        text: What was found in an error or in a log.
-        files: Where the mistake may be, the likeliest file first.
-        hint: What to do, with the entry of docs/symptoms.md that tells more.
-    """
+class Symptom(NamedTuple):
+    """A text that names its mistake, the files it may be in, the likeliest first, and what to do."""
 
     text: str
     files: list[str]
@@ -146,14 +106,9 @@ def differs(mine: Path, finished: bytes) -> bool:
 
 
 def choose_place(candidates: list[tuple[str, int]], project: Path, assignment: Assignment) -> tuple[str, int]:
-    """Return the likeliest of some places, as file and line.
+    """Return the likeliest of some places, which begin with the likeliest, as file and line.
 
     A file that does the same as the solution's is not the one to change, however loudly it complains.
-
-    Args:
-        candidates: Files and lines, the likeliest first.
-        project: The learner's project.
-        assignment: The step or exercise, whose finished files are compared.
     """
     solution = assignment.solution
     for file, line in candidates:
@@ -176,14 +131,7 @@ def choose_place(candidates: list[tuple[str, int]], project: Path, assignment: A
 
 
 def explain_failure(event: Event, required: Requirement, project: Path, assignment: Assignment) -> Problem:
-    """Return the problem that a failed test shows.
-
-    Args:
-        event: What `tutorial.learn.sandbox.events` told about it.
-        required: The requirement that the test belongs to.
-        project: The learner's project.
-        assignment: The step or exercise that is judged.
-    """
+    """Return the problem that a failed test shows, of which `tutorial.learn.sandbox.events` told."""
     expected, seen = expected_and_seen(event)
     known = hints(required.module, required.name)
     sign = symptom(event["server"], f"{event['error']}: {event['message']}")
@@ -208,7 +156,9 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     else:
         hint = next(iter(known["hints"]), "Compare with the lesson: tutorial compare")
     if required.name == LATE_IMPORT:
-        line, hint = late_import(project / file, assignment.solution[file]) or (line, hint)
+        written = Written(file, (project / file).read_bytes(), assignment.solution[file], "")
+        for found in early_import(written):
+            line, hint = found.line, found.hint
     # pytest writes what is not ASCII as escapes.
     case = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), event["case"])
     what = f"{required.text} [{case}]" if case else required.text
@@ -226,12 +176,6 @@ def new_consumers(project: Path, assignment: Assignment) -> list[str]:
     ]
 
 
-def late_import(mine: Path, finished: bytes) -> tuple[int, str] | None:
-    """Return the line of an import that comes too early, and what to do about it."""
-    found = next(early_import(Written(ast.parse(mine.read_bytes()), ast.parse(finished), "")), None)
-    return (found.line, found.hint) if found else None
-
-
 def loading_problem(found: Event, copy: Path, assignment: Assignment) -> Problem:
     """Return the problem that an exception while loading shows."""
     message = short(found["message"].replace(f"{copy}/", ""))
@@ -245,7 +189,7 @@ def loading_problem(found: Event, copy: Path, assignment: Assignment) -> Problem
     file, line = choose_place([*places, ("config/settings.py", 0)], copy, assignment)
     line = line or next((number for name, number in places if name == file), 0)
     hint = sign.hint if sign else loading_hint(found)
-    return Problem(text, file, line, seen="", hint=hint, traceback=found.get("traceback", ""))
+    return Problem(text, file, line, seen="", hint=hint, traceback=found["traceback"])
 
 
 def loading_hint(found: Event) -> str:
@@ -322,9 +266,3 @@ def expected_and_seen(event: Event) -> tuple[str, str]:
         statement = re.split(r', f?"|, \($', (event["test"] or ["", 0, ""])[2].removeprefix("assert "))[0]
         return short(statement), first_line.removeprefix("assert ") or "it does not hold"
     return "no error", f"{kind}: {first_line}" if first_line else kind
-
-
-def short(text: str) -> str:
-    """Return a text as one line of bounded length."""
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"

@@ -18,8 +18,8 @@ from tutorial.course.files import project_files
 from tutorial.course.steps import all_steps, number
 from tutorial.course.version import course_version
 from tutorial.learn.check import CannotCheck, Verdict, check
-from tutorial.learn.explain import Problem
 from tutorial.learn.playground import STATE, State, WrongUse, current_assignment, find_playground
+from tutorial.learn.problem import Problem
 from tutorial.learn.sections import sections
 
 # Of what `check --json` prints. A field more is no new version; one that is gone or means something else is.

@@ -14,7 +14,6 @@ from pathlib import Path
 from tutorial.course.assignment import (
     Assignment,
     Requirement,
-    UnknownAssignment,
     earlier_step,
     find_assignment,
 )
@@ -31,16 +30,8 @@ EXCLUDED = f"{STATE}\ndb.sqlite3*\n__pycache__/\n.pytest_cache/\nstaticfiles/\n*
 DJANGO = ("manage.py", "config/settings.py")  # one of them makes a directory a Django project
 # The course's own directories, which no playground may take the place of.
 COURSE = (
-    "tests",
-    "tutorial",
-    "docs",
-    "exercises",
-    "notebooks",
-    "benchmarks",
-    ".git",
-    ".github",
-    ".ci",
-    ".venv",
+    *("tests", "tutorial", "docs", "exercises", "notebooks", "benchmarks"),
+    *(".git", ".github", ".ci", ".venv"),
 )
 
 
@@ -98,9 +89,19 @@ class State:
         Raises:
             OSError: The directory cannot be written to.
         """
-        new = directory / f"{STATE}.new"
-        new.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(new, directory / STATE)
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        write_whole(directory / STATE, text.encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    new = path.with_name(f"{path.name}.new")
+    try:
+        new.write_bytes(content)
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def test_id(required: Requirement) -> str:
@@ -163,14 +164,10 @@ def may_remember(directory: Path) -> bool:
 def start(assignment: Assignment, directory: Path) -> Path | None:
     """Make a playground for an assignment; return where a copy of what was in it is now, or None.
 
-    It is made under another name beside its place. A directory that exists is copied aside first and filled
+    An exercise begins with its step; a step with the finished step before it and what its lesson gives.
+    All is made under another name beside its place. A directory that exists is copied aside first and filled
     anew, so that a server or a shell in it goes on. Whatever interrupts this, there is never half a
     playground; only a kill while the new files take their places leaves some of each, with the copy beside.
-
-    Args:
-        assignment: A step, for which the finished step before it is laid out and what its lesson gives; or an
-            exercise, for which its step is laid out.
-        directory: Where to make it.
 
     Raises:
         WrongUse: The directory is a part of the course, or no directory.
@@ -187,7 +184,7 @@ def start(assignment: Assignment, directory: Path) -> Path | None:
         made: list[Path] = []
         try:
             new = beside(directory, made)
-            lay_out(assignment, new)
+            write_files(assignment.beginning, new)
             State(assignment.name, done, course=course_version()).write(new)
             make_repository(new, f"Start of {assignment.title}")
             if not os.path.lexists(directory):
@@ -220,11 +217,9 @@ def beside(directory: Path, made: list[Path]) -> Path:
 
 
 def fill(directory: Path, source: Path, move: Callable[[str, str], object]) -> None:
-    """Let a directory have what another has, and nothing else except a database; it stays the same directory.
+    """Let a directory have what a source has, and nothing else except a database; it stays the same one.
 
     Args:
-        directory: The directory.
-        source: The other one.
         move: What brings a file from its path to its new path.
     """
     for path in sorted(directory.rglob("*"), reverse=True):  # what is in a directory before the directory
@@ -253,15 +248,6 @@ def dated(path: Path) -> Path:
     name = f"{path.name}-{datetime.now():%Y-%m-%d-%H%M%S}"
     names = [name, *(f"{name}-{count}" for count in range(2, 1000))]
     return next(path.with_name(name) for name in names if not os.path.lexists(path.with_name(name)))
-
-
-def lay_out(assignment: Assignment, target: Path) -> None:
-    """Write the files that work on an assignment begins with into an empty directory.
-
-    Raises:
-        OSError: They cannot be written.
-    """
-    write_files(assignment.beginning, target)
 
 
 def go_on(assignment: Assignment, directory: Path) -> list[str]:
@@ -312,29 +298,14 @@ def take(assignment: Assignment, name: str, directory: Path) -> Path | None:
     """Put one file of the solution into a playground; return where the learner's own now is, or None.
 
     Raises:
-        UnknownAssignment: The solution has no such file.
         OSError: It cannot be written.
     """
-    name = Path(name).as_posix().removeprefix("./")
-    if name not in assignment.solution:
-        raise UnknownAssignment(
-            f"The solution of {assignment.title} has no file {name!r}. {assignment.nearest_file(name)}"
-        )
     mine = directory / name
-    aside = None
+    aside = dated(mine) if mine.exists() else None
     mine.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=mine.parent, prefix=f".{mine.name}-", delete=False) as new:
-        try:
-            new.write(assignment.solution[name])
-            new.flush()
-            if mine.exists():
-                aside = dated(mine)
-                shutil.copy2(mine, aside)
-            os.chmod(new.name, 0o644)
-            os.replace(new.name, mine)
-        except BaseException:
-            Path(new.name).unlink(missing_ok=True)
-            raise
+    if aside:
+        shutil.copy2(mine, aside)
+    write_whole(mine, assignment.solution[name])
     return aside
 
 

@@ -13,8 +13,9 @@ from tutorial.course.assignment import Assignment, UnknownAssignment
 from tutorial.course.steps import number
 from tutorial.learn import classroom
 from tutorial.learn.check import Cancelled, Verdict, check
-from tutorial.learn.explain import Problem, graded_hints
+from tutorial.learn.explain import graded_hints
 from tutorial.learn.playground import State, current_assignment, may_remember, test_id
+from tutorial.learn.problem import Problem
 from tutorial.learn.render import Progress, Words, plain_works, problem_text, show_requirement, show_verdict
 from tutorial.learn.sections import plain
 
@@ -35,11 +36,9 @@ def judge(
     """Check a project, print what comes of it and remember it in the playground.
 
     Args:
-        console: Where to print.
-        words: What to type for help, and to go on.
-        go_on: As for `check`.
+        go_on: As for `check`, like all others that are not described here.
         verbose: Show tracebacks.
-        first: As for `check`, like all others; before it comes what was not met last time.
+        first: As for `check`; before it comes what was not met last time.
         on_problem: Called when the first problem is known. It is printed then, before the rest is judged.
 
     Raises:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -17,8 +18,8 @@ from rich.text import Text
 from tutorial.course.assignment import Assignment, Requirement, all_exercises, step_assignment
 from tutorial.course.steps import all_steps, number
 from tutorial.learn.check import Verdict
-from tutorial.learn.explain import Problem
 from tutorial.learn.playground import State
+from tutorial.learn.problem import Problem
 from tutorial.learn.sections import plain, sections
 
 MARKS = {
@@ -43,23 +44,14 @@ def new_console(quiet: bool = False) -> Console:
 
 @dataclass(frozen=True)
 class Words:
-    """What a learner does for help, and to go on to the next step.
-
-    Attributes:
-        help: Such as `press h`.
-        go_on: Such as `press n`; empty after the last step.
-    """
+    """What a learner does for help, and to go on to the next step, such as `press n`."""
 
     help: str
-    go_on: str
+    go_on: str  # empty after the last step
 
 
 class Progress:
-    """A line on a terminal that says how far a check is, and that goes away with it.
-
-    Args:
-        console: Where to print.
-    """
+    """A line on a terminal that says how far a check is, and that goes away with it."""
 
     def __init__(self, console: Console):
         says = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
@@ -162,11 +154,7 @@ def show_verdict(
     """Print what came of a check.
 
     Args:
-        console: Where to print.
-        assignment: What was judged.
-        verdict: What came of it.
         state: What the playground remembers, this check included.
-        words: What to type for help, and to go on.
         everything: Show all requirements and all problems, not only what is in work.
         verbose: Show tracebacks.
         only: What the requirements were chosen by.
@@ -285,14 +273,7 @@ def show_list(console: Console, state: State, directory: Path | None) -> None:
 
 
 def show_comparison(console: Console, assignment: Assignment, project: Path, only: str = "") -> int:
-    """Print where a learner's files differ from the solution's; return in how many files they do.
-
-    Args:
-        console: Where to print.
-        assignment: The step or exercise whose solution is meant.
-        project: The learner's project.
-        only: The path of one file, or an empty text for all.
-    """
+    """Print where a learner's files, or only one, differ from the solution's; return in how many they do."""
     count = 0
     for name, content in assignment.solution.items():
         if only and name != only:
@@ -308,9 +289,7 @@ def show_comparison(console: Console, assignment: Assignment, project: Path, onl
             console.print("It is empty.")
         elif not (mine.is_file() or only):
             shown = "\n".join(right[:BEGINNING])
-            console.print(
-                Syntax(shown, Syntax.guess_lexer(name), theme="ansi_dark", background_color="default")
-            )
+            console.print(coloured(shown, Syntax.guess_lexer(name)))
             if len(right) > BEGINNING:
                 rest = f"… {len(right)} lines. All of it: tutorial compare --only {name}"
                 console.print(Text(rest, "dim"), soft_wrap=True)
@@ -318,12 +297,13 @@ def show_comparison(console: Console, assignment: Assignment, project: Path, onl
             console.print(side_by_side(left, right, console.width))
         else:
             lines = list(difflib.unified_diff(left, right, "yours", "the solution", lineterm="", n=CONTEXT))
-            console.print(
-                Syntax(
-                    "\n".join(lines), "diff", theme="ansi_dark", background_color="default", word_wrap=True
-                )
-            )
+            console.print(coloured("\n".join(lines), "diff"))
     return count
+
+
+def coloured(text: str, language: str) -> Syntax:
+    """Return a text in the terminal's own colours."""
+    return Syntax(text, language, theme="ansi_dark", background_color="default", word_wrap=True)
 
 
 def side_by_side(left: Sequence[str], right: Sequence[str], width: int) -> Table:
@@ -338,15 +318,11 @@ def side_by_side(left: Sequence[str], right: Sequence[str], width: int) -> Table
         if index:
             table.add_row("", Text("…", "dim"), "", Text("…", "dim"))
         for kind, i1, i2, j1, j2 in group:
-            for offset in range(max(i2 - i1, j2 - j1)):
-                i, j = i1 + offset, j1 + offset
-                mine = ("", "") if i >= i2 else (str(i + 1), left[i])
-                theirs = ("", "") if j >= j2 else (str(j + 1), right[j])
-                styles = ("dim", "dim") if kind == "equal" else ("red", "green")
-                table.add_row(
-                    Text(mine[0], "dim"),
-                    Text(mine[1], styles[0]),
-                    Text(theirs[0], "dim"),
-                    Text(theirs[1], styles[1]),
-                )
+            styles = ("dim", "dim") if kind == "equal" else ("red", "green")
+            for places in zip_longest(range(i1, i2), range(j1, j2)):
+                row = []
+                for place, lines, style in zip(places, (left, right), styles, strict=True):
+                    row.append(Text("" if place is None else str(place + 1), "dim"))
+                    row.append(Text("" if place is None else lines[place], style))
+                table.add_row(*row)
     return table

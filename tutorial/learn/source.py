@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+
+from tutorial.learn.problem import Problem
 
 GROUP_CALLS = {"group_add", "group_discard", "group_send"}
 CONSUMER_CALLS = {"accept", "close", "send", "send_json"}
@@ -19,34 +20,23 @@ ALIKE = 0.8  # from which ratio two names are taken for the same one
 Method = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A mistake in a file.
-
-    Attributes:
-        line: Where it is.
-        what: What is wrong, in a line.
-        hint: What to do.
-    """
-
-    line: int
-    what: str
-    hint: str
-
-
-@dataclass(frozen=True)
 class Written:
     """A file as a learner wrote it, with what it is compared with.
 
-    Attributes:
-        tree: The learner's file.
+    Args:
+        file: Its path in the project.
+        mine: The learner's file.
         finished: The solution's.
         everything: The text of the learner's whole project.
     """
 
-    tree: ast.Module
-    finished: ast.Module
-    everything: str
+    def __init__(self, file: str, mine: bytes, finished: bytes, everything: str):
+        self.file, self.everything = file, everything
+        self.tree, self.finished = ast.parse(mine), ast.parse(finished)
+
+    def problem(self, line: int, what: str, hint: str) -> Problem:
+        """Return a mistake in this file."""
+        return Problem(what, self.file, line, hint=hint)
 
 
 def classes(tree: ast.Module) -> dict[str, ast.ClassDef]:
@@ -64,7 +54,7 @@ def methods(node: ast.ClassDef | ast.Module) -> dict[str, Method]:
     return {child.name: child for child in node.body if isinstance(child, Method)}
 
 
-def never_awaited(written: Written) -> Iterator[Finding]:
+def never_awaited(written: Written) -> Iterator[Problem]:
     """Find a coroutine that is called as a statement without await, where one of Channels' is called."""
     for owner in owners(written.tree):
         own = methods(owner)
@@ -90,7 +80,7 @@ def never_awaited(written: Written) -> Iterator[Finding]:
                     or receiver in layers
                     or (receiver in ("self", "super()") and name in coroutines)
                 ):
-                    yield Finding(
+                    yield written.problem(
                         node.lineno,
                         f"{called}() is never awaited",
                         f"A coroutine does nothing until it is awaited: await {called}(…)"
@@ -98,7 +88,7 @@ def never_awaited(written: Written) -> Iterator[Finding]:
                     )
 
 
-def misspelt_methods(written: Written) -> Iterator[Finding]:
+def misspelt_methods(written: Written) -> Iterator[Problem]:
     """Find a method that nothing calls, where one of almost the same name is lacking."""
     theirs = classes(written.finished)
     for name, node in classes(written.tree).items():
@@ -109,10 +99,12 @@ def misspelt_methods(written: Written) -> Iterator[Finding]:
             near = difflib.get_close_matches(method, wanted.keys() - mine.keys(), 1, ALIKE)
             if near and len(re.findall(rf"\b{method}\b", written.everything)) == 1:
                 what = f"{name} has {method}; did you mean {near[0]}?"
-                yield Finding(mine[method].lineno, what, f"Nothing calls {method}. Rename it to {near[0]}.")
+                yield written.problem(
+                    mine[method].lineno, what, f"Nothing calls {method}. Rename it to {near[0]}."
+                )
 
 
-def misplaced_methods(written: Written) -> Iterator[Finding]:
+def misplaced_methods(written: Written) -> Iterator[Problem]:
     """Find a function with `self` that is outside every class, or inside another function."""
     hint = "Indent it like the other methods of its class."
     places: list[tuple[str, list[ast.stmt]]] = [("outside its class", written.tree.body)]
@@ -124,10 +116,10 @@ def misplaced_methods(written: Written) -> Iterator[Finding]:
             if not isinstance(node, Method) or node.decorator_list:
                 continue
             if [argument.arg for argument in node.args.args[:1]] == ["self"]:
-                yield Finding(node.lineno, f"{node.name} is {where}", hint)
+                yield written.problem(node.lineno, f"{node.name} is {where}", hint)
 
 
-def hidden_routes(written: Written) -> Iterator[Finding]:
+def hidden_routes(written: Written) -> Iterator[Problem]:
     """Find a route behind one that takes every path."""
     for node in ast.walk(written.tree):
         if not isinstance(node, ast.List):
@@ -140,7 +132,7 @@ def hidden_routes(written: Written) -> Iterator[Finding]:
                     hint = (
                         f"The first route that matches is taken, and line {route.lineno} matches every path."
                     )
-                    yield Finding(
+                    yield written.problem(
                         following.lineno, "This route is never reached", f"{hint} Put that one last."
                     )
 
@@ -156,22 +148,22 @@ def names_in_list(tree: ast.Module, setting: str) -> list[tuple[str, int]]:
     ]
 
 
-def duplicates(written: Written) -> Iterator[Finding]:
+def duplicates(written: Written) -> Iterator[Problem]:
     """Find what is in a list of settings twice."""
     for setting in ("INSTALLED_APPS", "MIDDLEWARE"):
         names = names_in_list(written.tree, setting)
         count = Counter(name for name, _ in names)
         for name in (name for name in count if count[name] > 1):
             line = [line for other, line in names if other == name][-1]
-            yield Finding(line, f'"{name}" is in {setting} twice', "Take one of the two lines out.")
+            yield written.problem(line, f'"{name}" is in {setting} twice', "Take one of the two lines out.")
 
 
-def early_import(written: Written) -> Iterator[Finding]:
+def early_import(written: Written) -> Iterator[Problem]:
     """Find what is imported before get_asgi_application() is called, where the solution imports it after."""
     late = {module for module, line in imports(written.finished) if line > loads_apps(written.finished)}
     for module, line in imports(written.tree):
         if module in late and line < loads_apps(written.tree):
-            yield Finding(
+            yield written.problem(
                 line,
                 f"{module} is imported before get_asgi_application() is called",
                 "Move this line below that call. runserver hides the mistake; daphne and uvicorn do not start"
@@ -192,7 +184,7 @@ def imports(tree: ast.Module) -> list[tuple[str, int]]:
     return found + [(alias.name, node.lineno) for node in plain for alias in node.names]
 
 
-RULES: tuple[Callable[[Written], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[Written], Iterator[Problem]], ...] = (
     duplicates,
     misplaced_methods,
     misspelt_methods,
@@ -223,11 +215,7 @@ def syntax_hint(message: str) -> str:
 
 
 def undefined_names(files: Mapping[str, Path]) -> list[tuple[str, int, str]]:
-    """Return the names that are used and defined nowhere, as file, line and name; found by ruff.
-
-    Args:
-        files: The files by their path in the project.
-    """
+    """Return the names that are used and defined nowhere, as file, line and name; found by ruff."""
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--exit-zero", "--quiet"]
     command += ["--select", "F821", "--output-format", "json", *map(str, files.values())]
     names = {str(path.resolve()): name for name, path in files.items()}
@@ -247,14 +235,7 @@ def imported_names(tree: ast.Module) -> Iterator[tuple[str, ast.Import | ast.Imp
 
 
 def name_hint(name: str, file: str, mine: Path, solution: Mapping[str, bytes]) -> str:
-    """Return where a name that is not defined comes from, as the solution has it.
-
-    Args:
-        name: The name.
-        file: The file that lacks it, by its path in the project.
-        mine: Where the learner's is.
-        solution: The solution's files.
-    """
+    """Return where a name that a file lacks comes from, as the solution has it; `mine` is the learner's."""
     imported = {alias: node.lineno for alias, node in imported_names(ast.parse(mine.read_bytes()))}
     if close := difflib.get_close_matches(name, imported, 1, ALIKE):
         return f"Line {imported[close[0]]} imports {close[0]}. Did you mean {name} there?"

@@ -7,10 +7,10 @@ from pathlib import Path
 from tutorial.course.assignment import Assignment, requirements
 from tutorial.course.files import project_files
 from tutorial.course.steps import all_steps
-from tutorial.learn.explain import LATE_IMPORT, Problem, lesson_order, short, untouched
+from tutorial.learn.explain import LATE_IMPORT, lesson_order, untouched
+from tutorial.learn.problem import Problem, short
 from tutorial.learn.source import (
     RULES,
-    Finding,
     Written,
     early_import,
     name_hint,
@@ -134,11 +134,10 @@ def mistakes(files: dict[str, Path], assignment: Assignment) -> list[Problem]:
         for (file, name), line in reversed(undefined.items())
     ]
     for name, path in files.items():
-        written = Written(ast.parse(path.read_bytes()), ast.parse(solution.get(name, b"")), everything)
-        found = [finding for rule in RULES for finding in rule(written)]
+        written = Written(name, path.read_bytes(), solution.get(name, b""), everything)
+        problems += [problem for rule in RULES for problem in rule(written)]
         if name == ASGI and not judged_by_a_test(assignment):
-            found += early_import(written)
-        problems += [problem_of(finding, name) for finding in found]
+            problems += early_import(written)
     return problems
 
 
@@ -146,8 +145,3 @@ def judged_by_a_test(assignment: Assignment) -> bool:
     """Tell whether a test asks for the order of imports in asgi.py: a lesson may begin without it."""
     tests = (assignment.tests()[name] for name in assignment.selection()[0])
     return any(required.name == LATE_IMPORT for path in tests for required in requirements(path))
-
-
-def problem_of(finding: Finding, file: str) -> Problem:
-    """Return the problem that a finding is."""
-    return Problem(finding.what, file, finding.line, hint=finding.hint)

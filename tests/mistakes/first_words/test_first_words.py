@@ -11,7 +11,6 @@ from tutorial.course.assignment import all_exercises, find_assignment, step_assi
 from tutorial.course.files import copy_project, write_files
 from tutorial.course.steps import all_steps
 from tutorial.learn.check import check
-from tutorial.learn.playground import lay_out
 from tutorial.learn.static_checks import static_problems
 
 LISTING = re.compile(r"^```\w+ (\S+\.\w+)$", re.MULTILINE)
@@ -39,7 +38,7 @@ def test_an_untouched_project_fails_and_is_sent_to_the_first_file(tmp_path, name
     An exercise's test fails with an assertion, not by accident.
     """
     assignment = find_assignment(name)
-    lay_out(assignment, tmp_path)
+    write_files(assignment.beginning, tmp_path)
     verdict = check(tmp_path, assignment)
     if verdict.names("skipped"):
         pytest.skip("no Chromium or Chrome on PATH; the exercise's test needs one")

@@ -70,25 +70,23 @@ def load(modules: list[str], templates: list[str]) -> dict[str, object] | None:
     django.setup()
     wrong = [message for message in checks.run_checks() if message.level >= checks.ERROR]
     if wrong:
-        return {
-            "error": wrong[0].id,
-            "message": str(wrong[0].msg),
-            "place": None,
-            "shown_by_django": True,
-        }
+        return problem(wrong[0].id, wrong[0].msg, by_django=True)
     for module in modules:
         importlib.import_module(module)
     for template in templates:
         try:
             engines["django"].get_template(template.rpartition("templates/")[2])
         except TemplateSyntaxError as error:
-            return {
-                "error": "TemplateSyntaxError",
-                "message": str(error),
-                "place": [template, 0],
-                "shown_by_django": False,
-            }
+            return problem("TemplateSyntaxError", error, [template, 0])
     return None
+
+
+def problem(
+    error: str | None, message: object, place: object = None, by_django: bool = False, text: str = ""
+) -> dict[str, object]:
+    """Return what is wrong, as the report says it."""
+    found = {"error": error, "message": str(message), "place": place}
+    return {**found, "shown_by_django": by_django, "traceback": text}
 
 
 def main(limit: float, arguments: list[str]) -> None:
@@ -99,13 +97,12 @@ def main(limit: float, arguments: list[str]) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     split = arguments.index("--")
     try:
-        problem = load(arguments[:split], arguments[split + 1 :])
+        found = load(arguments[:split], arguments[split + 1 :])
     except BaseException as error:
         # Also SystemExit: whatever the learner's code raises is what the learner must hear.
-        problem = {"error": type(error).__name__, "message": str(error), "place": place(error)}
-        problem["shown_by_django"] = shown_by_django(error)
-        problem["traceback"] = traceback.format_exc()[-20_000:]
-    tell(problem=problem)
+        text = traceback.format_exc()[-20_000:]
+        found = problem(type(error).__name__, error, place(error), shown_by_django(error), text)
+    tell(problem=found)
     sys.stdout.flush()
     os._exit(0)
 

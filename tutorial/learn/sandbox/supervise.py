@@ -125,11 +125,7 @@ def new_events(lines: IO[str]) -> list[dict[str, Any]]:
 
 
 class Printed:
-    """Reads what a process prints, all of it, and keeps the end.
-
-    Args:
-        pipe: Where it comes from.
-    """
+    """Reads what a process prints, all of it, and keeps the end."""
 
     def __init__(self, pipe: IO[bytes]):
         self.size = 0
