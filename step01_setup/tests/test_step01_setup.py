@@ -35,7 +35,7 @@ def test_the_page_shows_the_round_trip(client):
 
 @pytest.fixture
 def silent_port():
-    """A port where connections are taken and nothing is answered; it ends them when that has taken too long."""
+    """A port where connections are taken and nothing is answered; it ends them after too long."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         end = threading.Timer(patience(10), listener.close)
         end.start()
