@@ -15,8 +15,9 @@ from tutorial.learn import check as checking
 from tutorial.learn.check import Cancelled, Verdict, check
 from tutorial.learn.explain import expected_and_seen, hints, read_hints
 from tutorial.learn.playground import STATE, State
+from tutorial.learn.problem import Problem
 from tutorial.learn.progress import judge, remember
-from tutorial.learn.render import Words, new_console, progress, show_sections
+from tutorial.learn.render import Words, new_console, progress, show_sections, show_verdict
 from tutorial.learn.sections import PLAIN, sections
 
 LONG = pytest.mark.long
@@ -361,6 +362,22 @@ def test_what_was_met_stays_counted_until_it_is_tried_and_fails():
     with console.capture() as shown:
         show_sections(console, STEP_2, Verdict([first], {first: "not yet"}), state, everything=False, only="")
     assert f"✓ {second.text} (not looked at again)" in shown.get()
+    # Without daphne, say, nothing is tested: no tick says that what was met still holds.
+    with console.capture() as shown:
+        verdict = Verdict(problems=[Problem("daphne is missing", "config/settings.py")])
+        show_verdict(console, STEP_2, verdict, state, Words("h", "n"), everything=True)
+    assert f"· {second.text} (met before)" in (said := shown.get())
+    assert "✓" not in said
+
+
+def test_the_other_problems_are_counted_and_their_files_named():
+    """After the first problem you read how many more there are, and in which files; of many, in how many."""
+    console = new_console()
+    for count, says in ((4, "And 4 more, in f1, f2, f3, f4\n"), (6, "in f1, f2, f3 and 3 other files\n")):
+        verdict = Verdict(problems=[Problem("wrong", f"f{number}") for number in range(count + 1)])
+        with console.capture() as shown:
+            show_verdict(console, STEP_2, verdict, State(), Words("h", "n"))
+        assert says in shown.get()
 
 
 def test_every_hint_belongs_to_a_section():

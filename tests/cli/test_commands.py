@@ -224,7 +224,7 @@ def test_watch_checks_each_save_and_leaves_the_project_alone(tutorial, tmp_path)
         assert tutorial("start", 2, mine, "--keep").exit_code == 0
         for text in (
             "against step 2 (consumer)",
-            "And 2 more: ",
+            "And 2 more, in ",
             f"0 of {len(plain(step_assignment('2')))} plain",
         ):
             watching.wait_for_output(text, 180)
@@ -282,7 +282,7 @@ def test_watch_takes_single_keys(tmp_path):
             ("", "Finish reading, then press n for step 2."),
             ("", "h hint, a check all, n next step, q quit"),
             ("n", "On to step 2 (consumer)"),
-            ("", "And 2 more: "),
+            ("", "And 2 more, in "),
             ("", "More help: press h"),
             ("", "q quit"),
             ("h", "Hint 1 of "),
