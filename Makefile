@@ -1,13 +1,36 @@
 # Thin: every target calls the `tutorial` command or a tool of the environment.
 
+# `make LANE=next test` and the like work in .next, a copy of the course for the newer versions.
+LANE ?= default
+ifneq ($(filter-out default next,$(LANE)),)
+$(error LANE is default or next, and not "$(LANE)")
+endif
+# The first Python that is new enough, on the PATH or of pyenv; `make PYTHON=...` chooses another.
+OLDEST := $(if $(filter next,$(LANE)),12,11)
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 ~/.pyenv/versions/3.*/bin/python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, $(OLDEST)))' 2>/dev/null && echo $$p && break; done)
+
+ifeq ($(LANE),next)
+.PHONY: next $(MAKECMDGOALS)
+$(or $(filter-out python,$(MAKECMDGOALS)),help): next
+	@$(MAKE) --no-print-directory -C .next LANE=default PYTHON="$(PYTHON)" $@
+
+# What you wrote there, and its environment, stay.
+next:
+	@git init -q .next
+	@find .next -mindepth 1 -maxdepth 1 ! -name .git ! -name .venv ! -name 'playground*' ! -name .broker -exec rm -rf {} +
+	@git ls-files -coz --exclude-standard | tar --null -T - -c | tar -x -C .next
+	@cd .next && git apply docs/newer-versions.diff && git add -A
+	@cd .next && cp -p requirements-next.txt requirements.txt && cp -p requirements-next-dev.txt requirements-dev.txt
+	@$(MAKE) --no-print-directory -C .next LANE=default PYTHON="$(PYTHON)" diffs >/dev/null
+else
+
 PORT ?= 8000
 HOST ?= 127.0.0.1
 STEP ?= 5
 UV := uv==0.13.8
-# The first Python that is new enough; `make PYTHON=...` chooses another.
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+RESOLVE = $(BIN)/uv pip compile -q --universal --generate-hashes --upgrade --custom-compile-command "make lock" pyproject.toml
 
 .PHONY: help setup run broker test test-all lint format diffs faults bench bench-quick notebooks notebooks-run docs slides lock clean
 
@@ -64,17 +87,17 @@ docs: .venv/ready-dev ## Build the site into docs/_build/html
 slides: .venv/ready-dev ## Make slides for each step from its lesson
 	@$(BIN)/python docs/_ext/slides.py
 
-lock: .venv/ready ## Resolve the dependencies again
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
-		--custom-compile-command "make lock" pyproject.toml -o requirements.txt
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
-		--custom-compile-command "make lock" --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+lock: .venv/ready ## Resolve the dependencies again, for both lanes
+	@$(RESOLVE) --python-version 3.11 --group default -o requirements.txt
+	@$(RESOLVE) --python-version 3.11 --group default --extra dev -c requirements.txt -o requirements-dev.txt
+	@$(RESOLVE) --python-version 3.12 --group next -o requirements-next.txt
+	@$(RESOLVE) --python-version 3.12 --group next --extra dev -c requirements-next.txt -o requirements-next-dev.txt
 
 clean: ## Remove the environment, databases and the broker's data
-	@rm -rf .venv .broker step0*/db.sqlite3
+	@rm -rf .venv .next/.venv .broker step0*/db.sqlite3
 
 .venv/ready: requirements.txt
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. Install one, or name it: make run PYTHON=/path/to/python3"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python 3.$(OLDEST) or newer was found. Install one, or name it: make run PYTHON=/path/to/python3"; exit 1; }
 	@echo "Making the environment in .venv ..."
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(UV)
@@ -86,3 +109,9 @@ clean: ## Remove the environment, databases and the broker's data
 	@echo "Adding what the tests need ..."
 	@$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements-dev.txt
 	@touch $@
+endif
+
+.PHONY: python
+# Which Python would be taken; fails without one.
+python:
+	@test -n "$(PYTHON)" && echo "$(PYTHON)"

@@ -21,7 +21,10 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
 
 # Without DEBUG, Django serves no static files; servestatic does, from any ASGI server.
 SERVESTATIC_USE_FINDERS = True
-MIDDLEWARE[1:1] = ["servestatic.middleware.ServeStaticMiddleware", "csp.middleware.CSPMiddleware"]
+MIDDLEWARE[1:1] = [
+    "servestatic.middleware.ServeStaticMiddleware",
+    "csp.middleware.CSPMiddleware",
+]
 
 # The browser runs no script and takes no style but those from our own static files.
 CONTENT_SECURITY_POLICY = {
@@ -57,10 +60,16 @@ else:
         "timeout": 20,  # seconds that it waits for its turn
     }
 
-CHANNEL_LAYERS["default"]["CONFIG"] |= {
+FOR_A_CROWD = {
     # One retry at once: the connection from the pool may have died with the broker.
-    "hosts": [host | {"retry": Retry(NoBackoff(), 1)} for host in layer_hosts(REDIS_URL)],
-    # Messages that may wait for one process. The default, 100, is too few for a crowd.
+    "retry": Retry(NoBackoff(), 1),
+    # redis-py 8 would hang up after 5 s of silence, and refuse a process its 101st connection.
+    "socket_timeout": None,
+    "max_connections": 10_000,
+}
+CHANNEL_LAYERS["default"]["CONFIG"] |= {
+    "hosts": [host | FOR_A_CROWD for host in layer_hosts(REDIS_URL)],
+    # Messages that may wait for one process. The default, 100, is too few as well.
     "capacity": 1000,
 }
 

@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from tutorial.course.files import copy_project
-from tutorial.services import broker, doctor
+from tutorial.services import broker, doctor, lanes
 from tutorial.services.browser import chromium
 from tutorial.services.ports import free_port
 
@@ -68,7 +68,7 @@ def test_a_good_machine_is_found_ready_and_left_as_it_was(tutorial, tmp_path):
     report = json.loads(done.output)
     assert (report["ok"], report["python"]) == (True, platform.python_version())
     assert report["seconds"] > 0
-    assert len(report["checks"]) == 10
+    assert len(report["checks"]) == 11
     assert all(check["ok"] for check in report["checks"])
     lacking = [] if chromium() else ["browser"]
     assert [check["name"] for check in report["checks"] if check["cure"]] == lacking
@@ -92,7 +92,7 @@ def test_what_fails_is_shown_with_what_to_do(tutorial, monkeypatch, listener):
     assert lines["port 8000"].startswith("note")
     assert f"make run PORT={listener + 1}" in lines["port 8000"]
     assert lines["WebSocket"].startswith("good")
-    assert "1 of 10 fail." in done.output
+    assert "1 of 11 fail." in done.output
 
 
 def test_no_browser(tutorial, monkeypatch, tmp_path):
@@ -148,9 +148,23 @@ def test_packages_that_differ_from_the_lock(monkeypatch, tmp_path):
         "no-such-package==1.0\n"
         "not-for-us==1.0 ; sys_platform == 'amiga'\n"
     )
-    monkeypatch.setattr(doctor, "LOCK", lock)
+    monkeypatch.setattr(lanes, "LOCK", lock)
     fails("packages", "channels is 4.", "not 1.0", "no-such-package is missing", "make setup")
     assert "not-for-us" not in named("packages").found
+
+
+@pytest.mark.parametrize("name", ["django", "redis"])
+def test_two_lanes_in_one_environment_are_named_at_the_start(monkeypatch, tutorial, tmp_path, name):
+    """With Django or redis-py of the other lane, doctor and commands say so in a line, and what to do."""
+    version = lanes.version
+    monkeypatch.setattr(lanes, "version", lambda one: "99.1" if one == name else version(one))
+    fails("lane", f"{lanes.APART[name]} 99.1", "make setup", "make LANE=next setup")
+    assert tutorial("start", "3", str(tmp_path / "mine")).exit_code == 0
+    for command in ("check", "watch", "preview", "run"):
+        done = tutorial(command, str(tmp_path / "mine"))
+        assert done.exit_code == 1
+        [line] = done.output.splitlines()
+        assert line.startswith("Two lanes are mixed: ")
 
 
 def test_another_broker_takes_the_embedded_ones_place(monkeypatch):
@@ -180,7 +194,7 @@ class OldRedis(socketserver.StreamRequestHandler):
 def test_a_broker_that_will_not_do(monkeypatch):
     """A Redis that is too old is named with its version, and so is a REDIS_URL that leads nowhere."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OldRedis) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{server.server_address[1]}")
         fails("broker's version", "Redis 4.0.14", "5.0 or newer")

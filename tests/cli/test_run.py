@@ -253,9 +253,9 @@ def test_the_diff_of_a_step(tutorial):
 
 
 def test_make_names_a_python_that_is_too_old(tmp_path):
-    """Without Python 3.11 or newer, make says in one line what is missing."""
+    """Without a Python that is new enough, make says in one line what is missing."""
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
     (tmp_path / "requirements.txt").touch()
     done = subprocess.run(["make", "-s", "run", "PYTHON="], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
-    assert "No Python 3.11 or newer was found" in done.stdout
+    assert re.search(r"^No Python 3\.1[12] or newer was found", done.stdout)

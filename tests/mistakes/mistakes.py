@@ -12,7 +12,7 @@ TASKS, VIEWS = "blog/tasks.py", "blog/views.py"
 # Lines of the steps.
 DAPHNE = '    "daphne",  # First: it replaces runserver with one that speaks ASGI.\n'
 REDIS_LAYER = "channels_redis.core.RedisChannelLayer"
-HOSTS = '"hosts": [REDIS_URL]'
+HOSTS = '"hosts": [{"address": REDIS_URL, "socket_timeout": None}]'
 IMPORT_ROUTING = "from chat.routing import websocket_urlpatterns\n"
 DIGEST = "hashlib.sha256(self.room_name.encode()).hexdigest()"
 CAUGHT = "(ValueError, TypeError, KeyError, AttributeError, RecursionError)"
@@ -204,8 +204,8 @@ TABLE = {
     (5, PRODUCTION): {
         "no key is asked for": ("a_key_and_hosts", "not SECRET_KEY or ", ""),
         "no HSTS in production": ("deployment_check", "365 * 24 * 3600", "0"),
-        "no servestatic": ("own_scripts", '"servestatic.middleware.ServeStaticMiddleware", ', ""),
-        "no security policy": ("own_scripts", ', "csp.middleware.CSPMiddleware"', ""),
+        "no servestatic": ("own_scripts", '    "servestatic.middleware.ServeStaticMiddleware",\n', ""),
+        "no security policy": ("own_scripts", '    "csp.middleware.CSPMiddleware",\n', ""),
     },
     (5, CONFIG): {
         "the Celery app is not imported": (

@@ -7,6 +7,8 @@ from typing import ParamSpec
 
 import typer
 
+from tutorial.services.lanes import need_one_lane
+
 Arguments = ParamSpec("Arguments")
 # What `make setup` adds and the tests of a step import.
 TEST_MODULES = ("pytest", "pytest_asyncio", "pytest_django", "aiosmtpd")
@@ -19,9 +21,14 @@ def fail(reason: object, code: int) -> typer.Exit:
 
 
 def need_tests() -> None:
-    """End with code 2 where the packages that run tests are missing."""
+    """End with code 2 where the packages that run tests are missing.
+
+    Raises:
+        MixedLanes: Packages of the other lane are installed.
+    """
     if missing := [name for name in TEST_MODULES if find_spec(name) is None]:
         raise fail(f"This needs more packages ({', '.join(missing)}). Run `make setup` once.", 2)
+    need_one_lane()
 
 
 def answering(command: Callable[Arguments, None]) -> Callable[Arguments, None]:

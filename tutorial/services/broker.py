@@ -40,7 +40,9 @@ def answers(url: str, timeout: float = 1.0) -> bool:
         timeout: Seconds to wait for the connection, and again for the answer.
     """
     try:
-        with redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout) as client:
+        # The protocol of every version, and not that of Redis 6 with which redis-py 8 begins.
+        options = {"protocol": 2, "socket_timeout": timeout, "socket_connect_timeout": timeout}
+        with redis.Redis.from_url(url, **options) as client:
             return bool(client.ping())
     except (redis.RedisError, OSError):
         return False

@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from rich.console import Console
@@ -24,13 +22,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from tutorial.course.steps import ROOT, all_steps
+from tutorial.services import lanes
 from tutorial.services.broker import DEFAULT_PORT, DEFAULT_URL, Broker, NoBroker, answers, reachable_broker
 from tutorial.services.browser import chromium, launch_options
+from tutorial.services.lanes import REINSTALL, installed, locked
 from tutorial.services.ports import another_port, port_problem
 from tutorial.services.processes import NotStarted, Process
 
 PYTHONS = SpecifierSet(">=3.11,<3.15")
-LOCK = ROOT / "requirements.txt"
 # The step that has a worker.
 STEP = all_steps()[-1]
 # Where `make run` listens.
@@ -43,7 +42,6 @@ ENOUGH_DISK = 1_000_000_000
 PATIENCE = 30
 STOP_IT = "Stop that program, or"
 NO_BROKER = "Install Docker and run `docker compose up -d broker`, or use WSL on Windows."
-REINSTALL = "Delete .venv and run `make setup`: it installs what the lock says."
 
 
 class Failed(Exception):
@@ -82,22 +80,28 @@ def python() -> str:
 
 def packages() -> str:
     """Compare the installed packages with the lock for this machine."""
-    lines = LOCK.read_text().replace("\\\n", " ").splitlines()
-    texts = [line.partition(" --hash")[0].strip() for line in lines if line and line[0] not in "# "]
-    wanted = [one for one in map(Requirement, texts) if one.marker is None or one.marker.evaluate()]
+    wanted = locked()
     wrong = []
     for one in wanted:
-        try:
-            found = version(one.name)
-        except PackageNotFoundError:
+        found = installed(one.name)
+        if found is None:
             wrong.append(f"{one.name} is missing")
-            continue
-        if not one.specifier.contains(found, prereleases=True):
+        elif not one.specifier.contains(found, prereleases=True):
             wrong.append(f"{one.name} is {found}, not {str(one.specifier).lstrip('=')}")
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise Failed("; ".join(wrong[:3]) + more, REINSTALL)
-    return f"{len(wanted)} as in {LOCK.name}"
+    return f"{len(wanted)} as in {lanes.LOCK.name}"
+
+
+def lane() -> str:
+    """Look whether Django and redis-py are of the same lane as the course's code."""
+    try:
+        lanes.need_one_lane()
+    except lanes.MixedLanes as mixed:
+        found, _, cure = str(mixed).partition(". ")
+        raise Failed(found, cure) from None
+    return " and ".join(f"{title} {installed(name)}" for name, title in lanes.APART.items())
 
 
 @contextmanager
@@ -152,7 +156,8 @@ def described(url: str) -> str:
     Raises:
         Failed: It is too old.
     """
-    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+    # With protocol 2, a server that is too old can say so to redis-py 8 as well.
+    with redis.Redis.from_url(url, protocol=2, socket_timeout=5, socket_connect_timeout=5) as client:
         about = client.info("server")
     name = "Valkey" if "valkey_version" in about else "Redis"
     # Valkey also names the version of Redis whose commands it knows.
@@ -280,6 +285,7 @@ def disk() -> str:
 CHECKS: dict[str, Callable[[], str]] = {
     "Python": python,
     "packages": packages,
+    "lane": lane,
     "broker": broker,
     "broker's version": broker_version,
     f"port {PORT}": web_port,

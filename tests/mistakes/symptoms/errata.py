@@ -26,7 +26,7 @@ from tests.mistakes.symptoms.projects import (
     skip_beside_rabbitmq,
     start,
 )
-from tests.mistakes.symptoms.symptoms import DELAY
+from tests.mistakes.symptoms.symptoms import DELAY, SYMPTOMS
 from tutorial.services.ports import free_port
 from tutorial.services.processes import wait_until
 from tutorial.testing.mail_server import MailServer
@@ -156,6 +156,7 @@ ERRATA = {
     "e09": Symptom(3, Chat(headers={"Origin": "https://evil.example"}, user="alice"), CHAT),
     "e10": Symptom(3, Chat(), CHAT),
     "e11": Symptom(3, opens("", f"() => {{ {DOCUMENT['client.js']} }}", "uvicorn"), CHAT),
+    "e12": SYMPTOMS["s32"],
     "e13": Symptom(
         5,
         worker_without_broker_url,

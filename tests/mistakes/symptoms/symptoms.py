@@ -1,14 +1,18 @@
 """What mistakes say, each made in a copy of a step."""
 
+import asyncio
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 
+import psutil
 import pytest
 import redis
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.mistakes.mistakes import (
     ASGI,
@@ -36,6 +40,7 @@ from tests.mistakes.symptoms.projects import (
     skip_beside_rabbitmq,
     start,
 )
+from tests.mistakes.symptoms.projects import project as finished_app
 from tutorial.course.steps import ROOT
 from tutorial.services.ports import free_port
 from tutorial.services.processes import PATIENCE, wait_until
@@ -180,6 +185,59 @@ def idle(project):
     return f"{closed.value}\n{server.output}"
 
 
+def still_open(project):
+    """Leave two people alone for longer than two timeouts of redis-py 8, and let them greet each other."""
+    server = project.server()
+    with project.join(server) as silent, project.join(server) as talker:
+        with pytest.raises(TimeoutError):
+            silent.recv(timeout=2 * TIMEOUT_OF_REDIS_8 + 2)
+        talker.send(GREETING)
+        assert json.loads(silent.recv(timeout=PATIENCE))["message"] == "こんにちは!"
+    server.stop()
+    return server.output
+
+
+def crowd(project, kind="runserver"):
+    """Let 300 people open a socket while the broker takes a moment to answer."""
+    server, people = project.server(kind), 300
+    address, headers = server.websocket_url("/ws/chat/lobby/"), project.headers(server.url, "alice")
+    broker, process = psutil.Process(project.broker.pid), psutil.Process(server.pid)
+
+    async def visit():
+        try:
+            async with connect(address, additional_headers=headers, proxy=None, open_timeout=PATIENCE):
+                return "the socket is open"
+        except InvalidHandshake as refusal:
+            return str(refusal)
+
+    def all_wait():
+        waiting = [one for one in process.net_connections() if one.raddr[1:] == (project.broker.port,)]
+        return len(waiting) >= people or "Too many connections" in server.output
+
+    async def visit_together():
+        broker.suspend()
+        try:
+            visits = asyncio.gather(*(visit() for _ in range(people)))
+            await asyncio.to_thread(wait_until, all_wait, PATIENCE, "300 connections to the broker")
+        finally:
+            broker.resume()
+        return await visits
+
+    told = asyncio.run(visit_together())
+    server.stop()
+    return "\n".join([*told, server.output])
+
+
+def crowd_in_production(_):
+    """The same with the server and the settings of production, where nobody is refused."""
+    # With the key that alice's session was made with.
+    env = PRODUCTION | {"SECRET_KEY": "for-development-only"}
+    with finished_app(5, env=env) as project:
+        said = crowd(project, "uvicorn")
+    assert said.count("the socket is open") == 300, said
+    return said
+
+
 def unregistered(project):
     """Write a new task while the worker runs, and queue it."""
     worker = project.worker()
@@ -252,10 +310,6 @@ def in_production(code):
     return probe
 
 
-def host(option):
-    return f'"hosts": [{{"address": REDIS_URL, "{option}": 1}}]'
-
-
 def of(*names):
     """Return the changes of typical mistakes, made together."""
     changes = {}
@@ -265,6 +319,10 @@ def of(*names):
     return changes
 
 
+# A list of addresses alone, and what makes redis-py 7 do as redis-py 8 does by itself.
+TIMEOUT_OF_REDIS_8 = 5  # seconds
+OF_REDIS_8 = f'{{"address": REDIS_URL, "socket_timeout": {TIMEOUT_OF_REDIS_8}, "max_connections": 100}}'
+ONLY_THE_ADDRESS = f'"hosts": [{OF_REDIS_8 if redis.__version__ < "8" else "REDIS_URL"}]'
 CELERY = ("-m", "celery", "-A", "config")
 CHAT_LOBBY = "ws://{host}/ws/chat/lobby/"
 NO_BROKER = {"REDIS_URL": f"redis://127.0.0.1:{free_port()}"}
@@ -336,8 +394,8 @@ SYMPTOMS = {
     "s24": Symptom(5, unregistered, cure=False),
     "s27": Symptom(5, shell(ASK), cure=False),
     "s29": Symptom(5, inspect, cure=with_worker),
-    "s32": Symptom(3, idle, {SETTINGS: (HOSTS, host("socket_timeout"))}, cure=False),
-    "s33": Symptom(3, Chat(), {SETTINGS: (HOSTS, host("max_connections"))}),
+    "s32": Symptom(3, idle, {SETTINGS: (HOSTS, ONLY_THE_ADDRESS)}, cure=still_open),
+    "s33": Symptom(3, crowd, {SETTINGS: (HOSTS, ONLY_THE_ADDRESS)}, cure=crowd_in_production),
     "s34": Symptom(5, shell(QUOTES["s34"][0]), cure=in_production(QUOTES["s34"][0])),
     "s36": Symptom(5, phantom_mail, {VIEWS: PHANTOM}, cure=False),
     "t1": Symptom(5, step_test("tests/test_posts.py"), {"tests/test_posts.py": NO_POSTS}, cure=False),

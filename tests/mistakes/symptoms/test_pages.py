@@ -22,8 +22,8 @@ PAGES = {"symptoms": PAGE, "errata": PAGE.with_name("errata.md")}
 ON_PAGE = {name: read_page(page) for name, page in PAGES.items()}
 ENTRIES = ON_PAGE["symptoms"] | ON_PAGE["errata"]
 PROVOKED = SYMPTOMS | ERRATA
-# Can't be provoked here: they need Windows, a visible browser, an old Redis server, or other libraries.
-REPORTED = {"paste", "s12", "s25", "s31", "e12"}
+# Can't be provoked here: they need Windows, a visible browser, an old Redis server, or old libraries.
+REPORTED = {"paste", "s12", "s25", "s31"}
 # What the page says of clients, and what a client reports.
 TOLD = {"told 403": "HTTP 403", "told 404": "HTTP 404", "told 500": "HTTP 500", "code 1011": "1011"}
 ROWS = {f"s{number:02}" for number in range(1, 42)}
