@@ -157,19 +157,82 @@ async def test_the_enter_that_ends_a_composition_sends_nothing(enter):
 async def test_an_error_from_the_server_is_shown(enter):
     """When the server refuses a message, the page shows the reason in the log."""
     alice = await enter()
-    await alice.get_by_label("Message").evaluate("field => field.removeAttribute('maxlength')")
+    await alice.get_by_label("Message").evaluate("field => field.removeAttribute('pattern')")
     await say(alice, "字" * 1366)
     await expect(messages(alice)).to_contain_text(["The message is too long"])
+
+
+async def test_a_line_says_whose_it_is_and_when_it_came(enter):
+    """Your own lines are on the right, the others' on the left; each has the time in the reader's zone."""
+    alice = await enter("alice", "時刻", timezone_id="Asia/Tokyo", locale="ja-JP")
+    bob = await enter("bob", "時刻", timezone_id="America/New_York", locale="en-US")
+    for page in alice, bob:
+        await page.clock.set_fixed_time("2026-01-05T12:05:09Z")
+    await say(alice, "what time is it?")
+    await say(bob, "about noon, somewhere")
+    for page, own, time, exact in (alice, 0, "21:05", "21:05:09"), (bob, 1, "7:05 AM", "7:05:09 AM"):
+        await expect(messages(page)).to_have_count(2)
+        boxes = [await messages(page).nth(index).bounding_box() for index in range(2)]
+        log = await page.get_by_role("log").bounding_box()
+        assert boxes[own]["x"] > log["x"] + 50 > boxes[1 - own]["x"]
+        shown = await messages(page).first.evaluate("line => getComputedStyle(line, '::after').content")
+        assert shown.replace("\u202f", " ") == f'"{time}"'
+        assert exact in (await messages(page).first.get_attribute("title")).replace("\u202f", " ")
+
+
+async def test_a_new_line_leaves_a_reader_who_looks_back_where_they_are(enter):
+    """Further up in a long talk you read on undisturbed; a button counts the new lines and leads to them."""
+    alice, bob = await enter("alice"), await enter("bob")
+    for count in range(1, 31):
+        await say(bob, f"line {count}")
+    last = messages(alice).last
+    await expect(last).to_have_text("bob: line 30")
+    await expect(last).to_be_in_viewport()  # a reader at the end follows
+    await messages(alice).first.scroll_into_view_if_needed()
+    for text in "are you there?", "alice?":
+        await say(bob, text)
+    newer = alice.get_by_role("button", name="2 new")
+    await expect(newer).to_be_visible()
+    await expect(messages(alice).first).to_be_in_viewport()
+    await newer.click()
+    await expect(newer).to_be_hidden()
+    await expect(last).to_be_in_viewport()
+    await expect(alice.get_by_label("Message")).to_be_focused()
+    await messages(alice).first.scroll_into_view_if_needed()
+    await say(alice, "here")
+    await expect(last).to_be_in_viewport()  # you follow what you say yourself
+
+
+async def test_a_paste_that_is_too_long_stays_whole(enter):
+    """A text of more than 1,000 characters isn't cut off or sent: the page says that it is too long."""
+    alice = await enter()
+    field, warning = alice.get_by_label("Message"), alice.get_by_text("Too long")
+    await expect(warning).to_be_hidden()
+    await say(alice, "字" * 1001)
+    await expect(warning).to_be_visible()
+    await expect(field).to_have_value("字" * 1001)
+    await expect(messages(alice)).to_have_count(0)
+    await say(alice, "字" * 1000)
+    await expect(messages(alice)).to_have_text([f"alice: {'字' * 1000}"])
+    await expect(warning).to_be_hidden()
+
+
+async def test_the_menu_marks_where_you_are(enter, open_page, web):
+    """The link to the page you are on, or to the part it belongs to, is marked for eyes and screen readers."""
+    home, room = await open_page(f"{web.url}/", "alice"), await enter()
+    for page, name in (home, "Real-time Django"), (room, "Chat"):
+        await expect(page.locator("nav [aria-current]")).to_have_text([name])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 async def test_the_page_fits_narrow_and_wide_screens(enter, width, scheme):
-    """At 360 pixels nothing runs out of the page, however long the words are."""
+    """At 360 pixels nothing runs out of the page, however long the words are, and the input is wide."""
     alice = await enter(room="部屋" * 40, viewport={"width": width, "height": 640}, color_scheme=scheme)
     await say(alice, "x" * 300)
     await expect(messages(alice)).to_have_count(1)
     assert await alice.evaluate("document.documentElement.scrollWidth") <= width
+    assert (await alice.get_by_label("Message").bounding_box())["width"] >= 240
 
 
 async def test_the_keyboard_is_enough(open_page, web):
@@ -214,7 +277,7 @@ async def test_the_logout_button_logs_out(open_page, web):
     await page.get_by_role("button", name="Log in").click()
     await expect(page.get_by_role("heading")).to_have_text("Choose a room")
     await page.get_by_role("button", name="Log out").click()
-    await expect(page.get_by_role("heading")).to_have_text("The channel layer works")
+    await expect(page.get_by_role("heading", name="The channel layer works")).to_be_visible()
     await page.goto(room_url(web))
     await expect(page.get_by_role("heading")).to_have_text("Log in")
 

@@ -10,7 +10,7 @@ What a fenced block means is said by its info string, of which a code host shows
                               without a command, what that terminal has printed since
     text page PATH [USER]     a page of the server, opened as a demo user, and a part of its text;
                               without a path, of the page that is open; `:8001` is the preview's
-    js browser PATH [USER]    typed into the console of such a page
+    js browser PATH [USER]    typed into the console of such a page; without a path, of the one that is open
     text browser              what the console of the page opened last shows
 
 What the text tells the reader to do is done by a comment: `<!-- browser: CODE -->` in the open page,
@@ -323,8 +323,9 @@ class LessonParser:
                     if words:
                         follow.open_page(*words)
                     follow.page_shows(source)
-                case ["js", "browser", path, *user]:
-                    follow.open_page(path, *user)
+                case ["js", "browser", *words]:
+                    if words:
+                        follow.open_page(*words)
                     follow.page.evaluate(f"() => {{ {source} }}")
                 case ["text", "browser"]:
                     follow.browser_shows(source)

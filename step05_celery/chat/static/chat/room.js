@@ -7,6 +7,7 @@ const LINES_KEPT = 500;
 const composer = document.querySelector("#composer");
 const input = document.querySelector("#message");
 const log = document.querySelector("#log");
+const newer = document.querySelector("#newer");
 const state = document.querySelector("#state");
 
 // A page loaded over HTTPS may open only wss:, one over HTTP usually has only ws:.
@@ -16,11 +17,22 @@ const address = `${scheme}//${location.host}/ws/chat/${encodeURIComponent(compos
 const outbox = []; // what was typed and is not sent yet
 let ws;
 let failures = 0;
+let unread = 0; // lines that came while the reader was further up
 
 function showState(text) {
   const waiting = outbox.length ? ` Not sent yet: ${outbox.length}.` : "";
   state.textContent = text + waiting;
   state.dataset.open = ws.readyState === WebSocket.OPEN;
+}
+
+function isAtEnd() {
+  return log.scrollHeight - log.scrollTop - log.clientHeight < 40; // pixels, about a line
+}
+
+function showUnread() {
+  if (isAtEnd()) unread = 0;
+  newer.hidden = unread === 0;
+  newer.textContent = `${unread} new`;
 }
 
 function addLine(name, text) {
@@ -29,9 +41,17 @@ function addLine(name, text) {
   speaker.textContent = name;
   // textContent, never innerHTML: what people write stays text.
   line.append(speaker, ": ", text);
+  const own = name === composer.dataset.user;
+  const follows = own || isAtEnd();
+  line.classList.toggle("own", own);
+  const now = new Date();
+  line.title = now.toLocaleString();
+  line.dataset.time = now.toLocaleTimeString([], { timeStyle: "short" });
   log.append(line);
   while (log.childElementCount > LINES_KEPT) log.firstElementChild.remove();
-  log.scrollTop = log.scrollHeight;
+  if (follows) log.scrollTop = log.scrollHeight;
+  else unread += 1;
+  showUnread();
 }
 
 function sendOutbox() {
@@ -86,6 +106,12 @@ composer.addEventListener("submit", (event) => {
   input.value = "";
   sendOutbox();
   showState(ws.readyState === WebSocket.OPEN ? "Connected." : "Not connected. Trying again …");
+});
+
+log.addEventListener("scroll", showUnread);
+newer.addEventListener("click", () => {
+  log.scrollTop = log.scrollHeight;
+  input.focus();
 });
 
 connect();
