@@ -24,7 +24,7 @@ project = "Real-time Django"
 copyright = "the authors of the tutorial"
 language = "en"
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "diff_pages", "source_pages"]
-extensions += ["site_search", "course_order"]
+extensions += ["site_search", "course_order", "facts"]
 templates_path = ["templates"]
 # STYLE.md is for contributors.
 exclude_patterns = ["_build", "STYLE.md"]

@@ -1,11 +1,12 @@
 """Take the pictures of the lessons again: `python docs/screenshots.py`.
 
-Runs the real steps and the board in a headless Chromium. The steps have the light colour scheme and a page
-900 pixels wide.
+Runs the real steps and the board in a headless Chromium. A step's page is 900 pixels wide, in light and in
+dark colours.
 """
 
 import asyncio
 import sys
+from datetime import datetime
 from pathlib import Path
 
 from playwright.async_api import async_playwright, expect
@@ -28,41 +29,67 @@ TALK = [
 ]
 
 
-async def window(browser, site: Site, user: str, height: int):
-    """Return a page in a demo user's own browser window.
+async def window(browser, site: Site, user: str, height: int, width: int = 900, **options):
+    """Return a page in a demo user's own browser window, at five past noon.
 
     Args:
         browser: The Chromium.
         site: The site where the user has a session.
         user: The demo user's name.
         height: The window's height in pixels.
+        width: The window's width in pixels.
+        options: More for Playwright's `new_context`.
     """
-    context = await browser.new_context(viewport={"width": 900, "height": height}, color_scheme="light")
+    options |= {"viewport": {"width": width, "height": height}, "locale": "en-GB"}
+    context = await browser.new_context(**options)
     cookie = {"name": "sessionid", "value": site.sessions[user], "domain": "127.0.0.1", "path": "/"}
     await context.add_cookies([cookie])
-    return await context.new_page()
+    page = await context.new_page()
+    await page.clock.set_fixed_time(datetime(2026, 1, 5, 12, 5))
+    return page
+
+
+async def picture(page, name: str) -> None:
+    """Take a picture in light colours, `NAME.png`, and one in dark colours, `NAME-dark.png`."""
+    for scheme, ending in ("light", ""), ("dark", "-dark"):
+        await page.emulate_media(color_scheme=scheme)
+        await page.screenshot(path=IMAGES / f"{name}{ending}.png")
+
+
+async def say(page, text: str) -> None:
+    """Write a message in a room and send it."""
+    await page.get_by_label("Message").fill(text)
+    await page.get_by_role("button", name="Send").click()
+
+
+async def publish(page, url: str, title: str, body: str) -> None:
+    """Publish a post, and wait for the page that says so."""
+    await page.goto(f"{url}/blog/new/")
+    await page.get_by_label("Title").fill(title)
+    await page.get_by_label("Body").fill(body)
+    await page.get_by_role("button", name="Publish").click()
+    await expect(page.get_by_role("status")).to_contain_text("Published.")
 
 
 async def take(browser, broker_url: str, mail_env: dict[str, str]) -> None:
     """Take all pictures: the status page of step 1, a room of step 4, the posts of step 5."""
     with Site(find_step("1"), broker_url) as site:
-        page = await window(browser, site, "alice", 300)
+        page = await window(browser, site, "alice", 340)
         url = site.server().url
         await page.goto(url)
         await page.goto(url)  # the second visit: the first one opens the connection to the broker
-        await page.screenshot(path=IMAGES / "status.png")
+        await picture(page, "status")
     with Site(find_step("4"), broker_url) as site:
         url = site.server().url + ROOM
-        pages = {user: await window(browser, site, user, 600) for user in ("alice", "bob")}
+        pages = {user: await window(browser, site, user, 460) for user in ("alice", "bob")}
         for page in pages.values():
             await page.goto(url)
             await expect(page.get_by_role("status")).to_contain_text("Connected.")
         for count, (user, text) in enumerate(TALK, 1):
-            await pages[user].get_by_label("Message").fill(text)
-            await pages[user].get_by_role("button", name="Send").click()
+            await say(pages[user], text)
             for page in pages.values():
                 await expect(page.locator("#log p")).to_have_count(count)
-        await pages["alice"].screenshot(path=IMAGES / "room.png")
+        await picture(pages["alice"], "room")
     with Site(find_step("5"), broker_url, mail_env) as site:
         url = site.server().url
         site.worker()
@@ -71,12 +98,8 @@ async def take(browser, broker_url: str, mail_env: dict[str, str]) -> None:
             ("はじめまして", "これは最初の記事です。"),
             ("Second post", "A worker mails a notice."),
         ):
-            await page.goto(f"{url}/blog/new/")
-            await page.get_by_label("Title").fill(title)
-            await page.get_by_label("Body").fill(body)
-            await page.get_by_role("button", name="Publish").click()
-            await expect(page.get_by_role("status")).to_contain_text("Published.")
-        await page.screenshot(path=IMAGES / "posts.png")
+            await publish(page, url, title, body)
+        await picture(page, "posts")
 
 
 async def take_board(browser) -> None:

@@ -157,6 +157,8 @@ TABLE = {
         ),
         "errors are not shown": ("error_from", "if (data.error)", "if (false)"),
         "listening to Enter": ("composition", SUBMIT, PRESS + SUBMIT),
+        "readers are torn to the end": ("looks_back", "own || isAtEnd()", "true"),
+        "a time in one language": ("when_it_came", "toLocaleTimeString([], ", 'toLocaleTimeString("en", '),
     },
     (4, CONSUMERS): {
         "a socket without a login": ("without_a_login", 'not self.scope["user"].is_authenticated', "False"),
