@@ -1,8 +1,11 @@
 """Facts that pages quote, read from what they are about: `{{ plain_minutes }}` in a page's text."""
 
+import os
+import tomllib
+
 from tutorial.course.assignment import all_exercises, step_assignment
 from tutorial.course.front_matter import minutes
-from tutorial.course.steps import all_steps
+from tutorial.course.steps import ROOT, all_steps
 
 
 def facts() -> dict[str, int]:
@@ -16,11 +19,27 @@ def facts() -> dict[str, int]:
     }
 
 
+def repository() -> str:
+    """Return the repository's address: REPOSITORY_URL if that is set, else the one in pyproject.toml."""
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return os.environ.get("REPOSITORY_URL") or about["project"]["urls"]["Repository"]
+
+
 def add_facts(app, config) -> None:
     """Called when Sphinx has read its configuration."""
     config.myst_substitutions |= facts()
+    config.html_theme_options["footer_icons"] = [
+        {"name": "Repository", "url": repository(), "html": "Repository", "class": ""}
+    ]
+
+
+def name_repository(app, docname, source) -> None:
+    """Called when a page is read: a code block can't have a substitution, so its REPOSITORY is replaced."""
+    if docname == "index":
+        source[0] = source[0].replace("REPOSITORY", repository())
 
 
 def setup(app) -> None:
     """Called by Sphinx."""
     app.connect("config-inited", add_facts)
+    app.connect("source-read", name_repository)
