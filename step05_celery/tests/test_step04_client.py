@@ -218,7 +218,7 @@ async def test_a_paste_that_is_too_long_stays_whole(enter):
 
 
 async def test_the_menu_marks_where_you_are(enter, open_page, web):
-    """The link to the page you are on, or to the part it belongs to, is marked for eyes and screen readers."""
+    """The link to the page you are on, or to the part it belongs to, is marked for eye and screen reader."""
     home, room = await open_page(f"{web.url}/", "alice"), await enter()
     for page, name in (home, "Real-time Django"), (room, "Chat"):
         await expect(page.locator("nav [aria-current]")).to_have_text([name])
