@@ -5,7 +5,6 @@ import functools
 import json
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 
@@ -127,13 +126,16 @@ def many_authors(site: Site, servers: list[Server], mailbox: Mailbox, full: bool
     seconds = sorted(second for *_, second in done)
     p50, p99 = statistics.median(seconds), seconds[int(0.99 * (len(seconds) - 1))]
     account.note = f"{mails} mails; p50 {p50:.2g} s, p99 {p99:.2g} s; over after {took:.0f} s"
-    if account.refused or mails < account.delivered:
-        raise AssertionError(f"Each post is taken and mailed: {account}, {Counter(s for _, s, _ in done)}")
+    if mails < sum(status == 302 for _, status, _ in done):
+        raise AssertionError(f"A mail is missing: {account}")
     return account
 
 
 def authors_on_sqlite(full: bool) -> Account:
-    """20 people publish 500 posts at once, over two web processes, on SQLite."""
+    """20 people publish 500 posts at once, over two web processes, on SQLite.
+
+    A request that waits for its turn to write for longer than the timeout, on a busy machine, is refused.
+    """
     with newsroom({}) as (site, servers, mailbox):
         return many_authors(site, servers, mailbox, full)
 
@@ -141,7 +143,10 @@ def authors_on_sqlite(full: bool) -> Account:
 def authors_on_postgres(full: bool) -> Account:
     """20 people publish 500 posts at once, over two web processes, on PostgreSQL."""
     with postgres_newsroom() as (_, site, servers, mailbox):
-        return many_authors(site, servers, mailbox, full)
+        account = many_authors(site, servers, mailbox, full)
+    if account.refused:
+        raise AssertionError(f"PostgreSQL takes each post: {account}")
+    return account
 
 
 def database_restarts(full: bool) -> Account:
