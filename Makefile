@@ -32,7 +32,7 @@ UV := uv==0.13.8
 BIN := .venv/bin
 RESOLVE = $(BIN)/uv pip compile -q --universal --generate-hashes --upgrade --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup run broker test test-all lint format diffs faults bench bench-quick notebooks notebooks-run docs slides lock clean
+.PHONY: help setup run broker test test-all lint format diffs faults bench bench-quick notebooks notebooks-run docs slides compose-down lock clean
 
 help: ## Show what can be made
 	@sed -En 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' Makefile | while IFS=@ read -r name text; do printf '%-22s %s\n' "$$name" "$$text"; done
@@ -86,6 +86,9 @@ docs: .venv/ready-dev ## Build the site into docs/_build/html
 
 slides: .venv/ready-dev ## Make slides for each step from its lesson
 	@$(BIN)/python docs/_ext/slides.py
+
+compose-down: ## End the containers of all profiles of docker-compose.yml; volumes stay
+	@docker compose --profile '*' down
 
 lock: .venv/ready ## Resolve the dependencies again, for both lanes
 	@$(RESOLVE) --python-version 3.11 --group default -o requirements.txt

@@ -1,4 +1,4 @@
-"""docker-compose.yml without Docker: its services as processes of this machine.
+"""docker-compose.yml without Docker: its services as processes of this machine, and people who visit them.
 
 What Docker adds is put in by hand: a service's name becomes 127.0.0.1, a volume a directory, a container's
 port a free one. The commands, variables and health checks are those of the file.
@@ -6,14 +6,16 @@ port a free one. The commands, variables and health checks are those of the file
 
 import os
 import re
-import socket
+import ssl
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx
 import yaml
 
+from tests.promises.faults.chat import log_in, open_room
 from tutorial.course.steps import ROOT
 from tutorial.services.broker import answers, server_binary
 from tutorial.services.ports import free_port
@@ -71,9 +73,12 @@ class Stack(ExitStack):
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "HOME": str(directory),
-            "HOSTNAME": socket.gethostname(),
         }
-        self.given = shell | {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(mail_port)}
+        self.given = shell | {
+            "EMAIL_HOST": "127.0.0.1",
+            "EMAIL_PORT": str(mail_port),
+            "DATABASE_URL": None,  # no PostgreSQL: the file at DATABASE_PATH
+        }
 
     def container(self, name: str) -> "Container":
         """Return a service's process, not started yet."""
@@ -90,19 +95,16 @@ class Stack(ExitStack):
         """Start a service, wait until its own health check passes, and return it."""
         container = self.container(name)
         container.spawn()
-        if name.startswith("worker"):
-            # Its check takes seconds if nothing answers.
-            container.wait_for_output(" ready.", PATIENCE)
         wait_until(lambda: container.healthy() or not container.running, PATIENCE, f"a healthy {name}")
         assert container.running, container.output
         return container
 
-    def start_broker(self) -> "Container":
+    def start_broker(self, prepare: str = "prepare") -> "Container":
         """Start the broker and what prepares the database, as Compose would before all others."""
         broker = self.container("broker")
         broker.spawn()
         wait_until(lambda: answers(self.broker_url), PATIENCE, "the broker")
-        assert self.run("prepare") == 0
+        assert self.run(prepare) == 0
         return broker
 
 
@@ -139,3 +141,27 @@ class Container(Process):
         for name, local in self._words.items():
             text = text.replace(name, local)
         return text
+
+
+@contextmanager
+def visitor(url, user="alice", **options):
+    """Log in as a browser would; yield the client."""
+    with httpx.Client(
+        base_url=url, trust_env=False, timeout=PATIENCE, follow_redirects=True, **options
+    ) as http:
+        assert "Choose a room" in log_in(http, {"Origin": url, "Referer": f"{url}/login/"}, user).text
+        yield http
+
+
+def enter(http, **options):
+    """Open a room's socket with a client's login."""
+    cookie = {"Cookie": f"sessionid={http.cookies['sessionid']}"}
+    return open_room(str(http.base_url).rstrip("/"), cookie, **options)
+
+
+def untrusting() -> ssl.SSLContext:
+    """Return settings for TLS that take any certificate: the proxy's comes from an authority of its own."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,4 +1,7 @@
-"""docker-compose.yml is right as far as you can tell without Docker, and its commands work."""
+"""docker-compose.yml is right as far as you can tell without Docker, and its commands work.
+
+test_containers.py runs the containers themselves, where an engine answers.
+"""
 
 import asyncio
 import json
@@ -8,7 +11,7 @@ import shutil
 import signal
 import ssl
 import subprocess
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from importlib.resources import files
 
 import httpx
@@ -16,9 +19,9 @@ import pytest
 import yaml
 from jsonschema import validate
 
-from tests.promises.faults.chat import hear, log_in, open_room, say
+from tests.promises.faults.chat import hear, say
 from tests.promises.faults.mail import Publisher
-from tests.promises.scale.compose import FILE, Stack, services
+from tests.promises.scale.compose import FILE, Stack, enter, services, visitor
 from tutorial.course.steps import ROOT, all_steps
 from tutorial.services.ports import free_port
 from tutorial.services.processes import PATIENCE, Process, wait_until
@@ -27,7 +30,7 @@ from tutorial.testing.site import SERVERS
 # Seconds that `docker compose stop` waits before it kills; the file says so for each service.
 GRACE = 10
 SHELL = {"SECRET_KEY": "x" * 50, "ALLOWED_HOSTS": "localhost"}
-IMAGE = r"^[\w/]+:v?\d+\.\d+[\w.-]*$"
+IMAGE = r"^[\w/]+:v?\d+[\w.-]*$"
 # Its ports are closed to the network, because everybody knows the demo users' passwords.
 SAFE_SERVICE = {
     "properties": {
@@ -81,20 +84,35 @@ def test_every_service_starts_after_what_it_needs():
                 assert "healthcheck" in all_services[needed], needed
     for name in ("web", "worker", "web-scaled", "worker-scaled"):
         conditions = {needed: how["condition"] for needed, how in all_services[name]["depends_on"].items()}
-        assert conditions == {"broker": "service_healthy", "prepare": "service_completed_successfully"}
+        prepare = "prepare-scaled" if name.endswith("scaled") else "prepare"
+        assert conditions == {"broker": "service_healthy", prepare: "service_completed_successfully"}
+    assert all_services["prepare-scaled"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert all_services["proxy"]["depends_on"] == {"web-scaled": {"condition": "service_healthy"}}
 
 
-def test_the_profile_scale_has_several_of_each():
-    """Without a profile there is one web server and one worker; the profile adds two of each, and a proxy."""
+def test_everything_comes_back_after_a_restart_of_the_engine():
+    """Whatever serves is started again unless you stopped it; what prepares a database ends for good."""
+    for name, service in services().items():
+        once = name.startswith("prepare") or name == "notebooks"
+        assert service.get("restart", "no") == ("no" if once else "unless-stopped"), name
+
+
+def test_the_profile_scale_has_several_of_each_and_no_development_server():
+    """Without --profile there is one web server and one worker; with `--profile scale` two of each."""
     all_services = services()
-    plain = {name for name, service in all_services.items() if "profiles" not in service}
-    assert plain == {"broker", "mail", "prepare", "web", "worker"}
+    assert (ROOT / ".env").read_text().splitlines()[-1] == "COMPOSE_PROFILES=develop"
+    profiles = {name: service.get("profiles") for name, service in all_services.items()}
+    assert {name for name, found in profiles.items() if found is None} == {"broker", "mail"}
+    assert {name for name, found in profiles.items() if found == ["develop"]} == {"prepare", "web", "worker"}
     for name in ("web-scaled", "worker-scaled"):
         assert all_services[name]["deploy"]["replicas"] >= 2
         # A client that reaches a web server past the proxy could send any X-Forwarded header.
         assert "ports" not in all_services[name]
-        assert all_services[name]["environment"]["DJANGO_SETTINGS_MODULE"] == "config.production"
+        variables = all_services[name]["environment"]
+        assert variables["DJANGO_SETTINGS_MODULE"] == "config.production"
+        assert variables["DATABASE_URL"].startswith("postgres://")
+        # A worker of the other profile would look up the user of a task in another database.
+        assert variables["REDIS_URL"] != all_services["worker"]["environment"]["REDIS_URL"]
     assert all_services["web-scaled"]["environment"]["FORWARDED_ALLOW_IPS"] == "*"
 
 
@@ -109,20 +127,34 @@ def test_nothing_is_reachable_from_the_network_versions_are_pinned_and_no_secret
 def test_our_images_run_as_nobody_special_and_hold_only_what_is_named():
     """Our containers don't run as root, and the build sees only the files that .dockerignore allows."""
     stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
-    for stage in stages:
+    for stage in stages[1:]:
         assert re.findall(r"^USER (\w+)", stage, re.MULTILINE)[-1] == "learner"
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert rules[0] == "*"
     copied = {
         name
         for stage in stages
-        for names in re.findall(r"^COPY (?:--\S+ )?(.+) \S+$", stage, re.MULTILINE)
+        for names in re.findall(r"^COPY (?!--from)(?:--\S+ )?(.+) \S+$", stage, re.MULTILINE)
         for name in names.split()
     }
     assert {"tutorial", "requirements.txt", *(step.name for step in all_steps())} <= copied
     for name in copied:
         assert (ROOT / name).exists()
         assert f"!{re.sub('^step0.*', 'step0*', name)}" in rules
+
+
+def test_an_edited_file_does_not_install_the_packages_again():
+    """In every stage the packages are installed before anything but their lists is copied."""
+    base, *stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    assert all(re.match(r"base AS ", stage) for stage in stages)
+    for stage in (base, *stages):
+        before, installs, _ = stage.rpartition("\nRUN pip install")
+        if installs:
+            assert all(
+                re.match(r"requirements\S*\.txt \.$", copied)
+                for copied in re.findall(r"^COPY (.+)$", before, re.MULTILINE)
+            )
+    assert "COPY" not in base.partition("RUN pip install")[2]
 
 
 def test_the_scaled_web_server_is_the_one_that_the_tests_know():
@@ -133,7 +165,7 @@ def test_the_scaled_web_server_is_the_one_that_the_tests_know():
     position = command.index("--timeout-graceful-shutdown")
     assert float(command[position + 1]) < GRACE
     assert [*command[1:position], *command[position + 2 :]] == known
-    for name in ("broker", "prepare", "web", "worker", "web-scaled", "worker-scaled"):
+    for name in ("broker", "postgres", "prepare", "web", "worker", "web-scaled", "worker-scaled"):
         assert services()[name]["stop_grace_period"] == f"{GRACE}s"
     # A stalling mail server holds up a worker for this long.
     assert float(services()["worker-scaled"]["environment"]["EMAIL_TIMEOUT"]) < GRACE
@@ -142,27 +174,8 @@ def test_the_scaled_web_server_is_the_one_that_the_tests_know():
 # Its commands
 
 
-@contextmanager
-def visitor(url, user="alice", **options):
-    """Log in as a browser would; yield the client."""
-    with httpx.Client(
-        base_url=url, trust_env=False, timeout=PATIENCE, follow_redirects=True, **options
-    ) as http:
-        assert "Choose a room" in log_in(http, {"Origin": url, "Referer": f"{url}/login/"}, user).text
-        yield http
-
-
-def enter(http, **options):
-    """Open a room's socket with a client's login."""
-    cookie = {"Cookie": f"sessionid={http.cookies['sessionid']}"}
-    return open_room(str(http.base_url).rstrip("/"), cookie, **options)
-
-
 async def test_compose_up_brings_the_finished_app(tmp_path, mailbox):
-    """The page answers, a message passes, a mail goes out; a stop ends all in order and loses no task.
-
-    A worker of the profile `scale` can run the rest of the queue as well.
-    """
+    """The page answers, a message passes, a mail goes out; a stop ends all in order and loses no task."""
     with Stack(tmp_path, mailbox.port) as stack:
         broker, web, worker = stack.start_broker(), stack.start("web"), stack.start("worker")
         with visitor(web.url) as alice, closing(Publisher(stack.broker_url, mailbox, 1)) as publisher:
@@ -191,35 +204,38 @@ async def test_compose_up_brings_the_finished_app(tmp_path, mailbox):
 
             mailbox.stall.set()
             stack.start_broker()
-            stack.given |= SHELL
-            stack.start("worker-scaled")
+            stack.start("worker")
             publisher.settle(doubled=None)
 
 
 def test_another_step_runs_by_its_name(tmp_path, mailbox):
-    """With STEP=step03_routing that step's page answers; it has no worker, so that one ends in order."""
+    """With STEP=step03_routing that step's page answers; its worker has nothing to do, and is healthy."""
     with Stack(tmp_path, mailbox.port, STEP="step03_routing") as stack:
         stack.start_broker()
         web = stack.start("web")
         assert "The channel layer works" in httpx.get(web.url, trust_env=False, timeout=PATIENCE).text
-        assert stack.run("worker") == 0
+        worker = stack.container("worker")
+        worker.spawn()
+        assert worker.healthy()
+        assert worker.running, worker.output
         assert (tmp_path / "step03_routing.sqlite3").exists()
 
 
-def test_without_a_secret_key_the_scaled_web_server_says_what_is_missing(tmp_path, mailbox):
-    """Without a key the web server ends, and names the variables to set."""
+def test_without_a_secret_key_the_preparation_says_what_is_missing(tmp_path, mailbox):
+    """Without a key the preparation of the scaled set fails, and names the variables to set."""
     with Stack(tmp_path, mailbox.port) as stack:
-        web = stack.container("web-scaled")
-        web.spawn()
-        web.wait_for_output("Set SECRET_KEY, and ALLOWED_HOSTS", PATIENCE)
-        wait_until(lambda: not web.running, PATIENCE, "its end")
+        prepare = stack.container("prepare-scaled")
+        prepare.spawn()
+        prepare.wait_for_output("Set SECRET_KEY, and ALLOWED_HOSTS", PATIENCE)
+        wait_until(lambda: not prepare.running, PATIENCE, "its end")
+        assert prepare.stop() != 0
 
 
 @pytest.fixture(scope="module")
 def webs(tmp_path_factory, session_mailbox):
     """Two web servers of the profile `scale`, with their broker."""
     with Stack(tmp_path_factory.mktemp("scaled"), session_mailbox.port, **SHELL) as stack:
-        stack.start_broker()
+        stack.start_broker("prepare-scaled")
         yield [stack.start("web-scaled") for _ in range(2)]
 
 
