@@ -4,8 +4,6 @@ from collections import Counter
 
 from tutorial.services.processes import PATIENCE
 
-REJECTED = "reject requeue=False"
-
 
 def test_a_worker_that_starts_before_its_broker_waits_for_it(frail_broker, publisher, make_worker):
     """With the broker down a worker keeps trying, and works when the broker is there."""
@@ -43,18 +41,3 @@ def test_a_worker_survives_the_death_of_the_broker(frail_broker, publisher, make
     publisher.notify_many(2)
     publisher.settle(doubled=None)
     assert {body for body, copies in Counter(mailbox.taken()).items() if copies > 1} <= set(in_hand)
-
-
-def test_a_mail_that_fails_while_the_broker_is_gone_is_sent_later(
-    frail_broker, publisher, make_worker, mailbox
-):
-    """If the mail server fails too while the broker is down, a retry can't be queued, and no mail is lost."""
-    worker = make_worker(EMAIL_TIMEOUT="2", VISIBILITY_TIMEOUT="8").start(PATIENCE)
-    mailbox.stall.clear()
-    publisher.notify_many(4)
-    mailbox.wait_for_arrivals(2)
-    frail_broker.kill()
-    worker.wait_for_output(REJECTED, PATIENCE)
-    frail_broker.start()
-    mailbox.stall.set()
-    publisher.settle(doubled=None)
