@@ -106,7 +106,7 @@ def socket(site, web, room):
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def relay(web):
-    """What stands between alice's page and the server."""
+    """The relay between alice's page and the server."""
     async with Relay(web.port) as relay:
         yield relay
 
