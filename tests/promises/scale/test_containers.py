@@ -76,6 +76,7 @@ def publisher(scaled):
     """A sender of notices to alice, through the broker's published port."""
     broker = f"redis://127.0.0.1:{scaled.ports['BROKER_PORT']}/1"
     docker("restart", f"{scaled.name}-mail-1")  # so that it has no mails yet
+    scaled.wait_until_healthy()
     with closing(Publisher(broker, MailContainer(scaled), 1)) as publisher:
         yield publisher
 
