@@ -1,7 +1,5 @@
 """A solution is only what it adds to its step, and a fix in the step reaches it by itself."""
 
-import difflib
-import re
 import shutil
 import subprocess
 import sys
@@ -12,24 +10,13 @@ from tutorial.course.assignment import all_exercises, exercise_assignment
 from tutorial.course.compose import DoesNotFit, compose, target_of
 from tutorial.course.files import copy_project, project_files, write_files
 from tutorial.course.steps import ROOT
+from tutorial.learn.own_exercises import repeated
 
 each = pytest.mark.parametrize("assignment", all_exercises(), ids=lambda assignment: assignment.name)
 
 
 def added(assignment):
     return project_files(assignment.exercise / "solution")
-
-
-def repeated(name, text, step):
-    """Return how many lines of a solution's file its step has too, without blank ones."""
-    lines = text.splitlines()
-    if name.endswith(".patch"):
-        return sum(bool(re.match(r"[ -]\s*\S", line)) and not line.startswith("---") for line in lines)
-    old = step / target_of(name)
-    blocks = difflib.SequenceMatcher(None, old.read_text().splitlines() if old.exists() else [], lines)
-    return sum(
-        bool(lines[at + i].strip()) for _, at, size in blocks.get_matching_blocks() for i in range(size)
-    )
 
 
 def test_solutions_hardly_repeat_their_steps():

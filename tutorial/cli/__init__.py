@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from tutorial.cli import classroom, dev, learn, run, teach
+from tutorial.cli import classroom, dev, exercises, learn, run, teach
 from tutorial.cli.answers import answering
 
 app = typer.Typer(
@@ -24,7 +24,6 @@ PANELS: dict[str, list[Callable[..., None]]] = {
         learn.compare,
         learn.solve,
         learn.catchup,
-        learn.exercise,
     ],
     "Run": [run.run, run.preview, run.broker, run.doctor],
     "Classroom": [classroom.join, classroom.hand, classroom.leave],
@@ -33,6 +32,10 @@ PANELS: dict[str, list[Callable[..., None]]] = {
 for panel, commands in PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(answering(command))
+own = typer.Typer(cls=exercises.NameFirst, no_args_is_help=True, rich_markup_mode="markdown")
+for command in (exercises.do, exercises.new, exercises.lint):
+    own.command()(answering(command))
+app.add_typer(own, name="exercise", rich_help_panel="Learn", help="Do an exercise; make and prove your own.")
 app.command("list", rich_help_panel="Learn")(answering(learn.list_assignments))
 app.command(rich_help_panel="Run", context_settings=run.FOR_PYTEST)(answering(run.test))
 maintain.command()(answering(dev.diff))

@@ -48,20 +48,6 @@ def start(
     say_what_next(assignment, directory)
 
 
-def exercise(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An exercise: `tutorial list` names them.")],
-    directory: NewDirectory = None,
-) -> None:
-    """Create a playground in which you do an exercise.
-
-    It is the step that the exercise builds on, with the exercise's test. If DIR exists, a copy of it is kept,
-    as by `tutorial start`.
-    """
-    from tutorial.course.assignment import exercise_assignment
-
-    set_up(exercise_assignment(name), directory)
-
-
 def set_up(assignment: "Assignment", directory: Path | None) -> None:
     """Make a playground and say what was made, and where an earlier one now is."""
     from tutorial.learn import classroom, playground

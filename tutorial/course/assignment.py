@@ -1,7 +1,9 @@
 """What a learner has to do: a step or an exercise, its finished files, and its tests' requirements."""
 
 import ast
+import contextlib
 import difflib
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,9 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tutorial.course.compose import additions, compose, read_files
 from tutorial.course.files import project_files
-from tutorial.course.front_matter import front_matter, minutes
+from tutorial.course.front_matter import NoFrontMatter, front_matter, minutes
 from tutorial.course.steps import ROOT, UnknownStep, all_steps, find_step, number
 
 EXERCISES = ROOT / "exercises"
@@ -174,12 +178,28 @@ def step_assignment(name: str) -> Assignment:
     return Assignment(step.name, step)
 
 
+def own_places() -> list[Path]:
+    """Return the directories with exercises outside the course, as `TUTORIAL_EXERCISES` names them."""
+    return [Path(name) for name in os.environ.get("TUTORIAL_EXERCISES", "").split(os.pathsep) if name]
+
+
 def all_exercises() -> list[Assignment]:
     """Return the exercises, those on earlier steps and shorter ones first."""
     found = []
     for readme in EXERCISES.glob("*/README.md"):
         about = front_matter(readme)
         found.append(Assignment(readme.parent.name, find_step(about["step"]), readme.parent))
+    names = {assignment.name for assignment in found}
+    for readme in (readme for place in own_places() for readme in place.glob("*/README.md")):
+        # One that is half written is no reason for every command to fail: `exercise lint` names its faults.
+        with contextlib.suppress(
+            NoFrontMatter, UnknownStep, KeyError, TypeError, AttributeError, yaml.YAMLError
+        ):
+            assignment = Assignment(
+                readme.parent.name, find_step(front_matter(readme)["step"]), readme.parent
+            )
+            if assignment.name not in names and assignment.minutes and assignment.requirements:
+                found.append(assignment)
     return sorted(found, key=lambda assignment: (assignment.step.name, assignment.minutes, assignment.name))
 
 

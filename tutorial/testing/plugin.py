@@ -39,6 +39,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     With TUTORIAL_EARLY, a site and its runserver start too, while pytest goes on to read settings and tests.
     """
     global _broker, _early
+    os.environ.pop("TUTORIAL_EXERCISES", None)
     os.environ.setdefault("TUTORIAL_CLASSROOM", os.devnull)  # no test tells a board that you have joined
     gc.disable()  # until all is loaded: none of it is garbage, and looking for some takes a third of the time
     guard_children()  # even if the broker isn't ours: Playwright starts a browser

@@ -31,6 +31,7 @@ COSTS = {
     "tests/lessons": 400,
     "tests/exercises": 380,
     "tests/promises/faults": 270,
+    "tests/promises/board": 180,
     "tests/cli": 260,
     "tests/mistakes/symptoms": 200,
     "tests/mistakes/first_words": 120,
