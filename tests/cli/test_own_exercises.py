@@ -1,4 +1,4 @@
-"""`tutorial exercise new` and `lint`: an exercise of your own works from the start, and each fault has a name."""
+"""`tutorial exercise new` and `lint`: your own exercise works from the start, and each fault has a name."""
 
 import pytest
 
