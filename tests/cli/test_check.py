@@ -6,6 +6,7 @@ import threading
 
 import psutil
 import pytest
+from rich.console import Console
 
 from tests.cli.conftest import contents, replace
 from tutorial.course.assignment import exercise_assignment, step_assignment
@@ -17,7 +18,7 @@ from tutorial.learn.explain import expected_and_seen, hints, read_hints
 from tutorial.learn.playground import STATE, State
 from tutorial.learn.problem import Problem
 from tutorial.learn.progress import judge, remember
-from tutorial.learn.render import Words, new_console, progress, show_sections, show_verdict
+from tutorial.learn.render import Progress, Words, new_console, progress, show_sections, show_verdict
 from tutorial.learn.sections import PLAIN, sections
 
 LONG = pytest.mark.long
@@ -368,6 +369,18 @@ def test_what_was_met_stays_counted_until_it_is_tried_and_fails():
         show_verdict(console, STEP_2, verdict, state, Words("h", "n"), everything=True)
     assert f"· {second.text} (met before)" in (said := shown.get())
     assert "✓" not in said
+
+
+def test_the_line_of_progress_fits_the_terminal():
+    """At 80 columns you see the bar, here empty, the count, and as much of the requirement as there is room for."""
+    console = Console(force_terminal=True, width=80, color_system=None)
+    longest = sorted(step_assignment("5").requirements, key=lambda required: -len(required.text))
+    with console.capture() as shown, Progress(console) as progress:
+        progress.show(Verdict(longest))
+    line = next(line for line in re.split(r"\r|\n", shown.get()) if longest[0].text[:30] in line)
+    line = re.sub(r"\x1b\[\d*[A-Z]", "", line)
+    assert re.search(rf"^ {{20}} +0/{len(longest)} .*…$", line)
+    assert len(line) <= 80
 
 
 def test_the_other_problems_are_counted_and_their_files_named():

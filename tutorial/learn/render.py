@@ -54,11 +54,17 @@ class Progress:
     """A line on a terminal that says how far a check is, and that goes away with it."""
 
     def __init__(self, console: Console):
-        says = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-        columns = (BarColumn(20), MofNCompleteColumn(), says)
+        # With a ratio, the text alone gives way.
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}", table_column=rest))
         shown = console.is_terminal
         self._bar = RichProgress(
-            *columns, console=console, transient=True, disable=not shown, refresh_per_second=4
+            *columns,
+            console=console,
+            transient=True,
+            disable=not shown,
+            refresh_per_second=4,
+            expand=True,
         )
         self._id = self._bar.add_task("loads the project", total=None)
 
