@@ -372,7 +372,7 @@ def test_what_was_met_stays_counted_until_it_is_tried_and_fails():
 
 
 def test_the_line_of_progress_fits_the_terminal():
-    """At 80 columns you see the bar, here empty, the count, and as much of the requirement as there is room for."""
+    """At 80 columns you see the bar, here empty, the count, and as much of the text as there is room for."""
     console = Console(force_terminal=True, width=80, color_system=None)
     longest = sorted(step_assignment("5").requirements, key=lambda required: -len(required.text))
     with console.capture() as shown, Progress(console) as progress:
