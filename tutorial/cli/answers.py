@@ -7,7 +7,6 @@ from typing import ParamSpec
 
 import typer
 
-from tutorial.services.lanes import need_one_lane
 
 Arguments = ParamSpec("Arguments")
 # What `make setup` adds and the tests of a step import.
@@ -28,6 +27,8 @@ def need_tests() -> None:
     """
     if missing := [name for name in TEST_MODULES if find_spec(name) is None]:
         raise fail(f"This needs more packages ({', '.join(missing)}). Run `make setup` once.", 2)
+    from tutorial.services.lanes import need_one_lane  # not for --help: it loads packaging
+
     need_one_lane()
 
 
