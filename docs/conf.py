@@ -15,6 +15,7 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS / "_ext"))
 
 from diff_pages import solution_part  # noqa: E402 - from _ext
+from listings import adapt_listings  # noqa: E402
 from timetable import day  # noqa: E402
 
 LESSONS = sorted(DOCS.parent.glob("step0*/README.md"))
@@ -24,7 +25,7 @@ project = "Real-time Django"
 copyright = "the authors of the tutorial"
 language = "en"
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "diff_pages", "source_pages"]
-extensions += ["site_search", "course_order", "facts"]
+extensions += ["site_search", "course_order", "facts", "listings"]
 templates_path = ["templates"]
 # STYLE.md is for contributors.
 exclude_patterns = ["_build", "STYLE.md"]
@@ -99,7 +100,7 @@ def adapt_links(text: str, folder: str) -> str:
 
 def adapt_lesson(app, relative_path, parent_docname, content) -> None:
     """Called when a page includes a lesson: take the front matter away, and adapt the links."""
-    text = adapt_links(FRONT_MATTER.sub("", content[0]), "stepNN")
+    text = adapt_listings(adapt_links(FRONT_MATTER.sub("", content[0]), "stepNN"))
     # The lesson's page is in docs/, but the lesson isn't.
     content[0] = text.replace("](../docs/", "](../")
 

@@ -68,6 +68,9 @@ def where(pagename: str, address) -> str:
 
 def say_where(app, pagename, templatename, context, doctree) -> None:
     """Called when a page is written: say where in the course it is."""
+    # The theme calls the captions of its menu headings, and does not say of which level.
+    menu = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = menu.replace('role="heading"', 'role="heading" aria-level="2"')
     if doctree is not None:
         context["body"] = where(pagename, lambda page: context["pathto"](page)) + context["body"]
 
