@@ -26,16 +26,17 @@ LINK = re.compile(r"(?<!!)\[([^]]+)\]\([^)]+\)|<(https?://[^>]+)>")
 IMAGE = re.compile(r"!\[([^]]*)\]\(([^)]+)\)")
 # A sentence ends where the next one begins with a capital, a sign or code.
 SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z“`*\d])")
+GOES_ON = re.compile(r"(It|They|Then|This|That|These|Those|There|Here|So|But|And|Its|Their|Both)\b")
 LEFT_OUT = ("Go further",)
 # Heights are in lines of text; docs/slides/static/slides.css says how high those are.
-HEIGHT = {"#": 12, "##": 14.4, "###": 14.4}  # below a heading of one line
-LETTERS = 60  # in a line of text
+HEIGHT = {"#": 13, "##": 15, "###": 15}  # below a heading of one line
+LETTERS = 68  # in a line of text
 GAP = 0.5  # after a block
 PICTURE = {".svg": 9, ".png": 12}
-CODE_LINE = 0.57
-CODE_LETTERS = 110  # in a line of a listing
+CODE_LINE = 0.8
+CODE_LETTERS = 80  # in a line of a listing
 CODE_FRAME = 1.1
-LONGEST_CODE = 21  # lines of a listing on one slide
+LONGEST_CODE = 15  # lines of a listing on one slide
 
 
 @dataclass
@@ -63,8 +64,13 @@ def plain(text: str) -> str:
 def sentences(text: str) -> tuple[str, str]:
     """Return the part of a text that a slide shows, and all of it."""
     whole = plain(text)
-    first, *rest = SENTENCE_END.split(whole)
-    return " ".join([first, *(sentence for sentence in rest if "**" in sentence)]).removesuffix(":"), whole
+    all_of_it = SENTENCE_END.split(whole)
+    shown = {0} | {place for place, sentence in enumerate(all_of_it) if "**" in sentence}
+    # One that goes on from the sentence before makes no sense without it.
+    for place in range(len(all_of_it) - 1, 0, -1):
+        if place in shown and GOES_ON.match(all_of_it[place]):
+            shown.add(place - 1)
+    return " ".join(all_of_it[place] for place in sorted(shown)).removesuffix(":"), whole
 
 
 def pieces(code: list[str], margin: int) -> Iterator[list[str]]:

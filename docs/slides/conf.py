@@ -14,8 +14,8 @@ revealjs_script_conf = {
     "hash": True,
     "slideNumber": "c/t",
     "transition": "none",
-    "width": 1100,
-    "height": 680,
+    "width": 1280,
+    "height": 720,
 }
 revealjs_script_plugins = [
     {"src": "revealjs/plugin/highlight/highlight.js", "name": "RevealHighlight"},
