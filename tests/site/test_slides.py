@@ -85,9 +85,7 @@ def test_a_slide_shows_the_point_and_the_notes_have_the_rest():
 
 def test_a_sentence_that_goes_on_is_not_torn_from_the_one_before():
     """A term's sentence that begins with It or Then comes with what it is about."""
-    [_, idea] = slides(
-        "# A\n\n## B\n\nFirst. The server goes. Then messages wait in an **outbox**. More.\n"
-    )
+    [_, idea] = slides("# A\n\n## B\n\nFirst. The server goes. Then messages wait in an **outbox**. More.\n")
     assert idea.blocks == ["First. The server goes. Then messages wait in an **outbox**."]
 
 
