@@ -10,6 +10,7 @@ from html import escape
 from tutorial.course.assignment import all_exercises, step_assignment
 from tutorial.course.steps import ROOT, all_steps, number
 
+EMPTY_HEADING = re.compile(r'<th class="head[^"]*"><p></p></th>')
 LESSON = re.compile(r"lessons/step(\d\d)")
 
 
@@ -71,6 +72,9 @@ def say_where(app, pagename, templatename, context, doctree) -> None:
     # The theme calls the captions of its menu headings, and does not say of which level.
     menu = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = menu.replace('role="heading"', 'role="heading" aria-level="2"')
+    if body := context.get("body"):
+        # An empty cell above a column is no heading of it.
+        context["body"] = EMPTY_HEADING.sub("<td></td>", body)
     if doctree is not None:
         context["body"] = where(pagename, lambda page: context["pathto"](page)) + context["body"]
 
