@@ -7,7 +7,6 @@ from typing import ParamSpec
 
 import typer
 
-
 Arguments = ParamSpec("Arguments")
 # What `make setup` adds and the tests of a step import.
 TEST_MODULES = ("pytest", "pytest_asyncio", "pytest_django", "aiosmtpd")

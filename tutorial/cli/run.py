@@ -9,7 +9,6 @@ import typer
 from tutorial.cli.answers import need_tests
 from tutorial.cli.learn import Directory
 from tutorial.course.steps import UnknownStep, all_steps, find_step
-from tutorial.services.lanes import need_one_lane
 
 FOR_PYTEST = {"allow_extra_args": True, "ignore_unknown_options": True}
 A_STEP = typer.Argument(metavar="STEP", help="A step: 3, step03 or routing.")
@@ -36,6 +35,8 @@ def run(
     all of it.
     """
     directory = find_project(project)
+    from tutorial.services.lanes import need_one_lane
+
     need_one_lane()
     from tutorial.services.run import run_step
 
@@ -75,6 +76,8 @@ def preview(
     from tutorial.learn.playground import find_playground
 
     project = find_playground(directory)
+    from tutorial.services.lanes import need_one_lane
+
     need_one_lane()
     from tutorial.services.preview import run_preview
 
