@@ -39,7 +39,7 @@ help: ## Show what can be made
 
 setup: .venv/ready-dev ## Prepare the environment, for running and for testing
 
-run: .venv/ready ## Run the finished app (STEP=3 for another step, PORT=8001 for another port)
+run: .venv/ready ## Run the finished app (STEP=3 for another step, PORT=8080 for another port)
 	@$(BIN)/tutorial run $(STEP) --host $(HOST) --port $(PORT)
 
 broker: .venv/ready ## Run only the embedded broker
