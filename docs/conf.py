@@ -4,6 +4,7 @@ import posixpath
 import re
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 from docutils import nodes
@@ -15,6 +16,7 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS / "_ext"))
 
 from diff_pages import solution_part  # noqa: E402 - from _ext
+from facts import site_address  # noqa: E402
 from listings import adapt_listings  # noqa: E402
 from timetable import day  # noqa: E402
 
@@ -25,7 +27,8 @@ project = "Real-time Django"
 copyright = "the authors of the tutorial"
 language = "en"
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "diff_pages", "source_pages"]
-extensions += ["site_search", "course_order", "facts", "listings"]
+extensions += ["site_search", "course_order", "facts", "listings", "slides"]
+extensions += ["sphinxext.opengraph", "notfound.extension"]
 templates_path = ["templates"]
 # STYLE.md is for contributors.
 exclude_patterns = ["_build", "STYLE.md"]
@@ -55,6 +58,18 @@ html_js_files = [("site.js", {"defer": "defer"})]
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b6e4f", "color-brand-content": "#0b6e4f"},
     "dark_css_variables": {"color-brand-primary": "#5fd3a8", "color-brand-content": "#5fd3a8"},
+}
+
+# What a link to a page shows elsewhere.
+ogp_site_url = site_address()
+ogp_image = "_static/card.png"
+ogp_image_alt = False
+# The page for a wrong address may be shown at any depth, so its links begin at the host.
+notfound_urls_prefix = urlsplit(ogp_site_url).path
+notfound_context = {
+    "title": "No such page",
+    "body": "<h1>No such page</h1><p>The page has moved, or its address has a typing error. "
+    "Use the search or the contents beside this text.</p>",
 }
 
 # A copied block has only the commands, without prompts and output.

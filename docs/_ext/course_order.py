@@ -61,6 +61,9 @@ def where(pagename: str, address) -> str:
                 text = f"Exercise {exercises.index(pagename) + 1} of {len(exercises)}"
         current = ' aria-current="page"' if here else ""
         items.append(f'<li><a href="{escape(address(page))}"{current}>{text}</a></li>')
+    # The slides are no page of Sphinx.
+    slides = address("index").removesuffix("index.html") + f"slides/step{step:02}.html"
+    items.append(f'<li><a href="{escape(slides)}">Slides</a></li>')
     minutes = step_assignment(str(step)).minutes
     title = f"Step {step} of {len(parts())}"
     lesson = f"the lesson takes {minutes} minutes"

@@ -174,8 +174,10 @@ def solution_part(name: str) -> str:
         name: The exercise.
     """
     assignment = exercise_assignment(name)
-    names = map(target_of, project_files(assignment.exercise / "solution"))
+    names = list(map(target_of, project_files(assignment.exercise / "solution")))
     parts = "".join(f"\n```{{change}} {name}\n```\n" for name in names)
+    if any((assignment.step / name).exists() for name in names):
+        parts = f"\n```{{raw}} html\n{VIEW}\n```\n{parts}"
     return f"\n## The solution\n\nWhat it changes in the step. Unfold a file to read it.\n{parts}"
 
 

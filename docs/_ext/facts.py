@@ -25,6 +25,12 @@ def repository() -> str:
     return os.environ.get("REPOSITORY_URL") or about["project"]["urls"]["Repository"]
 
 
+def site_address() -> str:
+    """Return where the code host publishes the repository's site, with a slash at the end."""
+    owner, name = repository().rstrip("/").split("/")[-2:]
+    return f"https://{owner.lower()}.github.io/{name}/"
+
+
 def add_facts(app, config) -> None:
     """Called when Sphinx has read its configuration."""
     config.myst_substitutions |= facts()

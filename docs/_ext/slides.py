@@ -1,4 +1,4 @@
-"""Make slides for each step from its lesson: `python docs/_ext/slides.py [DIRECTORY]`.
+"""Make slides for each step from its lesson: `python docs/_ext/slides.py [DIRECTORY]`. The site has them too.
 
 A slide has the lesson's headings, listings and pictures as they are, and of each paragraph and list item the
 first sentence and those with a term in bold. The rest is in the speaker's notes. sphinx-revealjs builds the
@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from markdown_it import MarkdownIt
+from sphinx.errors import ExtensionError
 
 from tutorial.course.front_matter import FRONT_MATTER
 from tutorial.course.steps import ROOT, all_steps, number
 
 CONFIGURATION = ROOT / "docs/slides"
-TARGET = ROOT / "docs/_build/slides"
+TARGET = ROOT / "docs/_build/html/slides"
 LINK = re.compile(r"(?<!!)\[([^]]+)\]\([^)]+\)|<(https?://[^>]+)>")
 IMAGE = re.compile(r"!\[([^]]*)\]\(([^)]+)\)")
 # A sentence ends where the next one begins with a capital, a sign or code.
@@ -151,11 +152,12 @@ def markdown(made: list[Slide]) -> str:
     return re.sub(r"^(- .*)\n\n(?=- )", r"\1\n", "\n\n".join(parts) + "\n", flags=re.MULTILINE)
 
 
-def write_sources(directory: Path) -> None:
+def write_sources(directory: Path, site: bool = False) -> None:
     """Write the text of all slides, with the pictures they show.
 
     Args:
         directory: Where to; it must exist.
+        site: Whether they lead back to the site, which is above them.
     """
     names = []
     for step in all_steps():
@@ -164,8 +166,11 @@ def write_sources(directory: Path) -> None:
             shutil.copy(step / picture, directory)
         text = IMAGE.sub(lambda match: f"![{match[1]}]({Path(match[2]).name})", text)
         names.append(f"step{number(step):02}")
+        if site:
+            text = text.replace("\n\n", f'\n\n<a href="../lessons/{names[-1]}.html">The lesson</a>\n\n', 1)
         (directory / f"{names[-1]}.md").write_text(text, encoding="utf-8")
     index = ["# Real-time Django", "", *(f"- [](./{name}.md)" for name in names)]
+    index += ["", '<a href="../index.html">The course</a>'] if site else []
     toctree = ["", "```{toctree}", ":hidden:", "", *names, "```", ""]
     (directory / "index.md").write_text("\n".join(index + toctree), encoding="utf-8")
 
@@ -177,10 +182,22 @@ def build(target: Path = TARGET) -> int:
         target: The directory for them.
     """
     with tempfile.TemporaryDirectory(prefix="slides-") as directory:
-        write_sources(Path(directory))
+        write_sources(Path(directory), site=(target.parent / "lessons").exists())
         words = ["-q", "-W", "--keep-going", "-b", "revealjs", "-d", f"{directory}/.doctrees"]
         command = [sys.executable, "-m", "sphinx", *words, "-c", CONFIGURATION, directory, target]
         return subprocess.run(command, check=False).returncode  # noqa: S603
+
+
+def add_to_site(app, exception) -> None:
+    """Called when the site is built: put the slides into it."""
+    if exception is None and app.builder.name == "html" and build(Path(app.outdir, "slides")):
+        raise ExtensionError("The slides could not be built. `make slides` shows why.")
+
+
+def setup(app) -> dict:
+    """Called by Sphinx."""
+    app.connect("build-finished", add_to_site)
+    return {"parallel_read_safe": True}
 
 
 if __name__ == "__main__":

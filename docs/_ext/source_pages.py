@@ -7,7 +7,9 @@ from pathlib import Path
 
 from changes import whole
 from docutils import nodes
+from docutils.utils import new_document
 from sphinx import addnodes
+from sphinxext.opengraph import get_tags
 
 from tutorial.course.assignment import all_exercises
 from tutorial.course.compose import read_files, target_of
@@ -42,6 +44,26 @@ def pages(app) -> Iterator[tuple[str, dict, str]]:
         yield f"source/{path}", {"title": path, "body": body, "display_toc": False, "toc": ""}, "page.html"
 
 
+def describe(app, pagename, templatename, context, doctree) -> None:
+    """Called when a page is written: one without a document has no text to take its description from."""
+    if doctree is None:
+        path = pagename.removeprefix("source/")
+        text = f"{path}: a file of the course." if path != pagename else "Real-time Django in five steps."
+        document = new_document(pagename)
+        document += nodes.paragraph(text=text)
+        known = {"title": "Search", "meta": {}, "metatags": ""} | context
+        places = {"srcdir": app.srcdir, "outdir": app.outdir, "config": app.config}
+        tags = get_tags(known, document, **places, builder=app.builder, env=app.env)
+        context["metatags"] = known["metatags"] + tags
+
+
+def offer_notebook(app, doctree) -> None:
+    """Called when a page is read: let a notebook's page offer the notebook, after its first words."""
+    if (name := app.env.docname).startswith("notebooks/") and (title := doctree.next_node(nodes.title)):
+        link = addnodes.download_reference("", "Download this notebook", reftarget=f"/{name}.ipynb", refdoc=name)
+        title.parent.insert(2, nodes.paragraph("", "", link))
+
+
 def link_sources(app, doctree) -> None:
     """Called when a page is read: let a link to a file that has a page show it, rather than download it."""
     known, docname = source_paths(), app.env.docname
@@ -62,5 +84,7 @@ def setup(app) -> dict:
     """Called by Sphinx."""
     # Before Sphinx collects what is to be downloaded.
     app.connect("doctree-read", link_sources, priority=100)
+    app.connect("doctree-read", offer_notebook, priority=100)
     app.connect("html-collect-pages", pages)
+    app.connect("html-page-context", describe)
     return {"parallel_read_safe": True}

@@ -1,14 +1,18 @@
 """What a code host needs has its form: workflows, forms, the citation. Publishing keeps old versions."""
 
+import json
+import re
 import subprocess
 import sys
 import tomllib
 
 import pytest
 import yaml
+from django.http.request import validate_host
 
 from tutorial.course.steps import ROOT
 
+CONTAINER = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
 FORMS = {
     ".github/workflows/pages.yml": "vendor.github-workflows",
     ".github/dependabot.yml": "vendor.dependabot",
@@ -32,6 +36,44 @@ def test_the_version_and_the_repository_are_the_same_everywhere():
     about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (cited["version"], cited["repository-code"]) == (about["version"], about["urls"]["Repository"])
+
+
+def test_the_changelog_is_ready_for_the_release():
+    """By Keep a Changelog: the newest release with its day, no change twice, only the known headings."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert versions[0] == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", versions[1])
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)$", text, re.MULTILINE)) <= kinds
+    entries = re.findall(r"^- .*$", text, re.MULTILINE)
+    assert len(entries) == len(set(entries))
+
+
+def test_a_codespace_may_ask_the_app():
+    """Its forwarded address and localhost are allowed hosts, another site is not; port 8000 is forwarded."""
+    allowed = CONTAINER["containerEnv"]["ALLOWED_HOSTS"].split()
+    assert all(validate_host(host, allowed) for host in ("localhost", "happy-name-8000.app.github.dev"))
+    assert not validate_host("app.github.dev.evil.example", allowed)
+    assert CONTAINER["forwardPorts"] == [8000]
+
+
+@pytest.mark.long
+def test_a_development_container_is_ready_to_learn(tmp_path):
+    """In a clean clone, its command prepares the environment and the playground that it opens."""
+    clone = tmp_path / "course"
+    cloned = subprocess.run(["git", "clone", "-q", ROOT, clone], capture_output=True, text=True)
+    if cloned.returncode:
+        pytest.skip(f"No clone can be made of {ROOT}: {cloned.stderr.strip()}")
+    done = subprocess.run(
+        ["bash", "-c", CONTAINER["postCreateCommand"]], cwd=clone, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    opened = CONTAINER["customizations"]["codespaces"]["openFiles"]
+    assert [name for name in opened if not (clone / name).is_file()] == []
+    ready = subprocess.run([clone / ".venv/bin/tutorial", "list"], cwd=clone, capture_output=True, text=True)
+    assert ready.returncode == 0, ready.stdout + ready.stderr
 
 
 def test_publishing_keeps_the_releases(tmp_path):

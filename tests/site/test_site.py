@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
@@ -20,6 +21,16 @@ PAGES = [
 OURS = [path for part in ("docs", "exercises") for path in ROOT.joinpath(part).rglob("*.md")]
 OURS = [path for path in OURS if "_build" not in path.parts]
 OURS += [step / "README.md" for step in all_steps()] + sorted(ROOT.glob("*.md"))
+
+
+META = re.compile(r'<meta (?:property|name)="([^"]+)" content="([^"]*)"')
+ABOUT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PUBLISHED_AT = f"/{ABOUT['urls']['Repository'].rpartition('/')[2]}/"
+
+
+def made_pages(site):
+    """Return the pages of the site without the slides."""
+    return [path for path in site.rglob("*.html") if "slides" not in path.relative_to(site).parts]
 
 
 class Links(HTMLParser):
@@ -50,6 +61,10 @@ def test_every_link_in_the_site_leads_somewhere(site):
     missing = []
     for page, links in pages.items():
         for address in links.addresses:
+            if page.endswith("/404.html"):
+                # It may be shown at any depth, so its own links begin at the host.
+                assert address.startswith(("#", PUBLISHED_AT)), address
+                address = address.removeprefix(PUBLISHED_AT)
             target, anchor = urldefrag(urljoin(page, address))
             path = Path(unquote(target.removeprefix("file://").partition("?")[0]))
             known = pages.get(path.as_uri())
@@ -70,10 +85,36 @@ def test_the_links_to_elsewhere_are_listed(site):
     """external-links.txt has every address outside, with the pages that link to it. The test fetches none."""
     listed = dict(line.split(" ", 1) for line in (site / "external-links.txt").read_text().splitlines())
     assert "guarantees" in listed["https://hexdocs.pm/phoenix/channels.html"]
-    # The theme's own links are on every page.
-    pages = [Links(path.read_text()).external for path in site.rglob("*.html")]
+    # The theme's own links are on every page; slides have none.
+    pages = [Links(path.read_text()).external for path in made_pages(site)]
     ours = set.union(*pages) - set.intersection(*pages)
     assert {address for tag, address in ours if tag == "a"} <= set(listed)
+
+
+def test_every_page_says_what_it_is_when_linked_elsewhere(site):
+    """A link that you post shows the page's title, a sentence or two, and the picture of the course."""
+    for path in made_pages(site):
+        about = dict(META.findall(path.read_text()))
+        assert about["description"] == about["og:description"] != "", path
+        assert about["og:title"], path
+        assert about["og:url"].endswith(f"{PUBLISHED_AT}{path.relative_to(site).as_posix()}")
+        assert (site / about["og:image"].partition(PUBLISHED_AT)[2]).is_file()
+
+
+@pytest.mark.parametrize("notebook", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_can_be_downloaded(site, notebook):
+    """Its page has a link to the notebook itself."""
+    page = site / f"notebooks/{notebook.stem}.html"
+    [link] = re.findall(r'href="([^"]+\.ipynb)">Download this notebook<', page.read_text())
+    assert (page.parent / link).read_bytes() == notebook.read_bytes()
+
+
+@pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.name)
+def test_a_lesson_leads_to_its_slides_and_they_lead_back(site, step):
+    """`make docs` puts the slides into the site."""
+    name = f"{step.name[:6]}.html"
+    assert f"../slides/{name}" in Links((site / "lessons" / name).read_text()).addresses
+    assert f"../lessons/{name}" in Links((site / "slides" / name).read_text()).addresses
 
 
 def test_no_page_takes_anything_from_elsewhere(site):
