@@ -60,7 +60,9 @@ def describe(app, pagename, templatename, context, doctree) -> None:
 def offer_notebook(app, doctree) -> None:
     """Called when a page is read: let a notebook's page offer the notebook, after its first words."""
     if (name := app.env.docname).startswith("notebooks/") and (title := doctree.next_node(nodes.title)):
-        link = addnodes.download_reference("", "Download this notebook", reftarget=f"/{name}.ipynb", refdoc=name)
+        link = addnodes.download_reference(
+            "", "Download this notebook", reftarget=f"/{name}.ipynb", refdoc=name
+        )
         title.parent.insert(2, nodes.paragraph("", "", link))
 
 
