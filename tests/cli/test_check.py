@@ -18,8 +18,16 @@ from tutorial.learn.explain import expected_and_seen, hints, read_hints
 from tutorial.learn.playground import STATE, State
 from tutorial.learn.problem import Problem
 from tutorial.learn.progress import judge, remember
-from tutorial.learn.render import Progress, Words, new_console, progress, show_sections, show_verdict
-from tutorial.learn.sections import PLAIN, sections
+from tutorial.learn.render import (
+    Progress,
+    Words,
+    new_console,
+    progress,
+    show_sections,
+    show_verdict,
+    why_text,
+)
+from tutorial.learn.sections import PLAIN, sections, why
 
 LONG = pytest.mark.long
 STEP_2 = step_assignment("2")
@@ -338,6 +346,41 @@ def test_watch_says_at_once_that_the_plain_version_works(project):
         judge(console, directory, STEP_2, Words("h", "press n"), go_on="hardened", on_problem=lambda: None)
     said = shown.get()
     assert said.index("The plain version of step 2 works") < said.index("A room may be called")
+
+
+def test_a_section_that_is_done_says_once_why_it_matters(project):
+    """The sentence and its link come when a section is done, for one section, and not again."""
+    directory, console = project(2), new_console()
+    (directory / "chat/consumers.py").write_text(PLAIN_CONSUMER)
+    words = console, directory, STEP_2, Words("h", "press n")
+    reads = []
+    for on_problem in (lambda: None, None):
+        for _ in range(2):
+            with console.capture() as shown:
+                judge(*words, only="step02", go_on="hardened", on_problem=on_problem)
+            reads += [re.findall(r"Why it matters: A group has members", shown.get())]
+            assert shown.get().count("Why it matters") == len(reads[-1])
+        (directory / STATE).unlink()
+    assert [len(each) for each in reads] == [1, 0, 1, 0]
+
+
+def test_every_section_says_why_it_matters():
+    """Each section has a sentence that fits two lines with its link, and the link leads to a heading."""
+    known = {name: [*parts] for name, parts in read_hints("why").items()}
+    assert known == {
+        f"step{number(step):02}": [*step_assignment(step.name).about["minutes"]] for step in all_steps()
+    }
+    console = Console(width=80)
+    for step in all_steps():
+        assignment = step_assignment(step.name)
+        for title in sections(assignment):
+            sentence, link = why(assignment, title)
+            assert 0 < len(sentence) <= 140
+            assert len(why_text(assignment, title).wrap(console, 80)) <= 2, title
+            path, _, anchor = link.partition("#")
+            headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in slugs, link
 
 
 def test_a_hardened_requirement_does_not_keep_the_others_from_being_judged(project):

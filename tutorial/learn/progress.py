@@ -16,8 +16,16 @@ from tutorial.learn.check import Cancelled, Verdict, check
 from tutorial.learn.explain import graded_hints
 from tutorial.learn.playground import State, current_assignment, may_remember, test_id
 from tutorial.learn.problem import Problem
-from tutorial.learn.render import Progress, Words, plain_works, problem_text, show_requirement, show_verdict
-from tutorial.learn.sections import plain
+from tutorial.learn.render import (
+    Progress,
+    Words,
+    plain_works,
+    problem_text,
+    show_requirement,
+    show_verdict,
+    why_text,
+)
+from tutorial.learn.sections import plain, sections, why
 
 
 def judge(
@@ -48,7 +56,7 @@ def judge(
     """
     state = State.read(project)
     classroom.tell(state, assignment)
-    stuck = state.stuck
+    stuck, before = state.stuck, set(state.done.get(assignment.name, []))
     needs_more = 0 < len(plain(assignment)) < len(assignment.requirements)
     # With the time: a save that changes nothing shows the same again.
     begins = f"{datetime.now():%H:%M:%S} Checking {project} against {assignment.title} ..."
@@ -67,6 +75,10 @@ def judge(
                 if on_problem and required.name == stuck and its == "done" and stuck not in said:
                     said.add(stuck)
                     show_requirement(console, required, its)
+            # One section's only: the first that is done. A later one may hold by chance, before its turn.
+            if on_problem and "why" not in said and (title := completed(assignment, before, verdict)):
+                said.add("why")
+                console.print(why_text(assignment, title))
             unknown = [required for required in plain(assignment) if verdict.states.get(required) != "done"]
             if on_problem and needs_more and not unknown and not {"plain", "problem"} & said:
                 # Now: to judge the rest may take a minute.
@@ -90,7 +102,24 @@ def judge(
             raise
     keep(console, project, state, assignment, verdict)
     show_verdict(console, assignment, verdict, state, words, go_on == "all", verbose, only, "problem" in said)
+    if not on_problem and (title := completed(assignment, before, verdict)):
+        console.print(why_text(assignment, title))
     return verdict
+
+
+def completed(assignment: Assignment, before: set[str], verdict: Verdict) -> str:
+    """Return the title of the first section that a check has completed and that says why it matters.
+
+    Args:
+        before: The names of the requirements that were met before the check.
+    """
+    proven = set(verdict.names("done")) - before
+    met = (before | proven | set(verdict.names("skipped"))) - set(verdict.names("not yet"))
+    for title, part in sections(assignment).items():
+        names = {required.name for required in part}
+        if names <= met and names & proven and any(why(assignment, title)):
+            return title
+    return ""
 
 
 def keep(console: Console, project: Path, state: State, assignment: Assignment, verdict: Verdict) -> None:

@@ -20,7 +20,7 @@ from tutorial.course.steps import all_steps, number
 from tutorial.learn.check import Verdict
 from tutorial.learn.playground import State
 from tutorial.learn.problem import Problem
-from tutorial.learn.sections import plain, sections
+from tutorial.learn.sections import plain, sections, why
 
 MARKS = {
     "done": ("✓", "green"),
@@ -242,6 +242,12 @@ def plain_works(assignment: Assignment, words: Words) -> Text:
         else "Make it hold."
     )
     return Text(f"The plain version of step {step} works. {go_on}", "green")
+
+
+def why_text(assignment: Assignment, title: str) -> Text:
+    """Return why a section that is done matters, and where there is more about it."""
+    sentence, link = why(assignment, title)
+    return Text("Why it matters: ", "green").append(sentence, "default").append(f" {link}", "dim cyan")
 
 
 def progress(assignment: Assignment, state: State) -> tuple[int, int]:

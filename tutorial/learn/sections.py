@@ -35,6 +35,13 @@ def in_work(assignment: Assignment, done: dict[str, list[str]], stuck: str = "")
     return next((title for title, part in parts.items() if {each.name for each in part} - met), "")
 
 
+def why(assignment: Assignment, title: str) -> tuple[str, str]:
+    """Return why a section of a step matters, and where there is more; empty texts for an exercise."""
+    known = read_hints("why").get(assignment.name.partition("_")[0], {})
+    said = known.get(title, {"why": "", "link": ""})
+    return said["why"], said["link"]
+
+
 def plain(assignment: Assignment) -> list[Requirement]:
     """Return the requirements that must be met before one goes on to the next step."""
     return sections(assignment).get(PLAIN, [])
