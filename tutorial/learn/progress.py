@@ -75,15 +75,15 @@ def judge(
                 if on_problem and required.name == stuck and its == "done" and stuck not in said:
                     said.add(stuck)
                     show_requirement(console, required, its)
-            # One section's only: the first that is done. A later one may hold by chance, before its turn.
-            if on_problem and "why" not in said and (title := completed(assignment, before, verdict)):
-                said.add("why")
-                console.print(why_text(assignment, title))
             unknown = [required for required in plain(assignment) if verdict.states.get(required) != "done"]
             if on_problem and needs_more and not unknown and not {"plain", "problem"} & said:
                 # Now: to judge the rest may take a minute.
                 said.add("plain")
                 console.print(plain_works(assignment, words))
+            # One section's only: the first that is done. A later one may hold by chance, before its turn.
+            if on_problem and "why" not in said and (title := completed(assignment, before, verdict)):
+                said.add("why")
+                console.print(why_text(assignment, title))
 
         try:
             verdict = check(
