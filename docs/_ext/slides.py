@@ -74,6 +74,11 @@ def sentences(text: str) -> tuple[str, str]:
     return " ".join(all_of_it[place] for place in sorted(shown)).removesuffix(":"), whole
 
 
+def rows(code: list[str]) -> int:
+    """Return how many lines a listing takes on a slide, where long ones are wrapped."""
+    return sum(max(1, math.ceil(len(line) / CODE_LETTERS)) for line in code)
+
+
 def pieces(code: list[str], margin: int) -> Iterator[list[str]]:
     """Cut a listing into pieces of about one length that fit on a slide.
 
@@ -83,9 +88,10 @@ def pieces(code: list[str], margin: int) -> Iterator[list[str]]:
         code: Its lines.
         margin: How many characters of each line are signs of a diff.
     """
-    while len(code) > LONGEST_CODE:
-        even = math.ceil(len(code) / math.ceil(len(code) / LONGEST_CODE))
-        window = [(index, code[index][margin:]) for index in range(even // 2, LONGEST_CODE + 1)]
+    while (lines := rows(code)) > LONGEST_CODE:
+        even = math.ceil(len(code) / math.ceil(lines / LONGEST_CODE))
+        last = min(LONGEST_CODE, len(code) - 1)
+        window = [(index, code[index][margin:]) for index in range(even // 2, last + 1)]
         cuts = [index for index, line in window if not line.strip()]
         cuts = cuts or [index for index, line in window if line[0] not in " )]}"]
         cut = min(cuts, key=lambda index: abs(index - even), default=even)
@@ -113,8 +119,7 @@ def blocks(text: str) -> Iterator[tuple[str, str, float, str]]:
             caption = f"`{name}`\n\n" if "." in name else ""
             for piece in pieces(token.content.splitlines(), language == "diff"):
                 code = "\n".join(piece)
-                lines = sum(max(1, math.ceil(len(line) / CODE_LETTERS)) for line in piece)
-                height = lines * CODE_LINE + CODE_FRAME + bool(caption)
+                height = rows(piece) * CODE_LINE + CODE_FRAME + bool(caption)
                 yield "code", f"{caption}```{language}\n{code}\n```", height, ""
 
 
