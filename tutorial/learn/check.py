@@ -237,7 +237,7 @@ class Judge:
             "TUTORIAL_EARLY": "1" if b".shared_server(" in assignment.test_file.read_bytes() else "",
             "TUTORIAL_FIRST": ";".join(map(",".join, order)),
             "TUTORIAL_NEEDED": ",".join(required.name for required in plain(assignment) if typing),
-            "TUTORIAL_PAGE": "5" if typing else "10",
+            "TUTORIAL_PAGE": "1" if typing else "10",
         }
 
         def no_use() -> bool:

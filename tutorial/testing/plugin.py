@@ -8,6 +8,7 @@ import atexit
 import gc
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -142,7 +143,13 @@ async def browser() -> AsyncIterator["Browser"]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def open_page(browser: "Browser", site: Site) -> AsyncIterator["OpenPage"]:
-    """Open an address as a demo user, each time in a browser context of its own."""
+    """Open an address as a demo user, each time in a browser context of its own.
+
+    With `TUTORIAL_PAGE`, what a test then expects of a page may take that many seconds, or ten times as long
+    as the page took to open.
+    """
+    from playwright.async_api import expect
+
     contexts: list[BrowserContext] = []
 
     async def open_page(url: str, user: str | None = None, **options: Any) -> "Page":
@@ -154,7 +161,15 @@ async def open_page(browser: "Browser", site: Site) -> AsyncIterator["OpenPage"]
                 [{"name": "sessionid", "value": value, "domain": "127.0.0.1", "path": "/"}]
             )
         page = await context.new_page()
-        await page.goto(url)
+        begin = time.monotonic()
+        answer = await page.goto(url)
+        if answer and answer.status in (404, 500):
+            pytest.fail(f"{url} answers {answer.status}: {await page.title()}")
+        if least := float(os.environ.get("TUTORIAL_PAGE", "0")):
+            # Opening it has shown how fast this machine is at the moment.
+            limit = 1000 * max(least, 10 * (time.monotonic() - begin))
+            page.set_default_timeout(limit)
+            expect.set_options(timeout=limit)
         return page
 
     yield open_page

@@ -123,8 +123,8 @@ class Worker(Process):
         return self
 
     def end_of(self, task_id: str) -> str:
-        """Return `succeeded` or `raised` once the log says how a task ended, and an empty text before."""
-        found = re.search(rf"\[{task_id}\] (succeeded|raised)", self.output)
+        """Return how a task first ended by the log: `succeeded`, `raised`, `retry`, or empty before."""
+        found = re.search(rf"\[{task_id}\] (succeeded|raised|retry)", self.output)
         return found[1] if found else ""
 
 

@@ -9,7 +9,6 @@ import inspect
 import linecache
 import os
 import re
-import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ LONGEST = 2000  # characters of any text that is passed on
 # Later for what takes longer to start: servers and commands, then a worker, then a browser.
 # A test that starts and stops nothing itself has its answers in milliseconds. It waits for them this part of
 # what tests wait elsewhere, so that a mistake is known soon.
-HURRY = 0.3
+HURRY = 0.2
 COSTS = {"site": 1, "server": 1, "pytestconfig": 1, "mail_server": 2, "worker": 2, "mail": 2, "browser": 3}
 
 _patience = os.environ.get("TUTORIAL_PATIENCE", "inf")
@@ -90,13 +89,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ["TUTORIAL_PATIENCE"] = str(HURRY * patience(1))
     if item.nodeid.partition("[")[0] in _failed:
         pytest.skip("another case of it has failed")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call() -> None:
-    """Say how many seconds a page may take."""
-    if playwright := sys.modules.get("playwright.async_api"):
-        playwright.expect.set_options(timeout=1000 * patience(int(os.environ.get("TUTORIAL_PAGE", "10"))))
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> None:
