@@ -128,7 +128,7 @@ class Lab:
                 running.spawn()
         for name, running in list(self.running.items()):
             try:
-                running.wait(60)
+                running.wait_until_ready(60)
             except NotStarted as error:
                 self.leave_out(name, str(error).strip().splitlines()[-1][:200])
 

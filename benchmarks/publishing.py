@@ -61,7 +61,7 @@ def measure(lab: Lab) -> Row:
         stack.enter_context(site.worker())
         clients = {}
         for way, server in servers.items():
-            server.wait(60)
+            server.wait_until_ready(60)
             cookies = {"sessionid": site.sessions["alice"]}
             clients[way] = stack.enter_context(
                 httpx.Client(base_url=server.url, cookies=cookies, trust_env=False, timeout=patience(30))

@@ -45,11 +45,9 @@ class Board(Process):
         own = ["--host", "127.0.0.1", "--port", str(self.port), "--code", CODE, "--key", KEY]
         super().__init__([sys.executable, "-m", "tutorial", "board", *own, *options], ROOT, alone({}))
 
-    def start(self):
-        """Start it and wait until it listens."""
-        self.spawn()
-        self.wait_for_output("The board is open.", 60)
-        return self
+    def wait_until_ready(self, timeout=60):
+        """Wait until it listens."""
+        self.wait_for_output("The board is open.", timeout)
 
     def __enter__(self):
         return self.start()

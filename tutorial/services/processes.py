@@ -194,6 +194,22 @@ class Process:
                 start_new_session=True,
             )
 
+    def start(self, timeout: float = 20) -> Self:
+        """Start it and wait until it is ready.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            NotStarted: It ended or wasn't ready in time.
+        """
+        self.spawn()
+        self.wait_until_ready(timeout)
+        return self
+
+    def wait_until_ready(self, timeout: float = 20) -> None:
+        """Wait until it is ready; the arguments and errors are those of `start()`."""
+
     def wait_for_output(self, text: str, timeout: float = 20) -> None:
         """Wait until it has printed a text.
 

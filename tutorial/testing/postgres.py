@@ -98,18 +98,9 @@ class Postgres(Process):
             connection.execute(f'CREATE DATABASE "{name}"')
         return self.url(name)
 
-    def start(self, timeout: float = 20) -> Self:
-        """Start it and wait until it takes connections.
-
-        Args:
-            timeout: Seconds to wait.
-
-        Raises:
-            NotStarted: It didn't.
-        """
-        self.spawn()
+    def wait_until_ready(self, timeout: float = 20) -> None:
+        """Wait until it takes connections."""
         self._wait_for(self._answers, timeout, "a connection to PostgreSQL")
-        return self
 
     def stop(self, timeout: float = 10) -> int | None:
         """End it in order: SIGINT, for on SIGTERM it would wait until all its clients have left."""

@@ -62,20 +62,15 @@ class Rabbit(Process):
         self._names = Process([epmd, "-address", "127.0.0.1", "-port", str(names)], self._data, env)
         super().__init__([str(server)], self._data, env)
 
-    def start(self, timeout: float = 60) -> Self:
-        """Start it and wait until it takes connections.
-
-        Args:
-            timeout: Seconds to wait.
-
-        Raises:
-            NotStarted: It didn't.
-        """
+    def spawn(self) -> None:
+        """Start it, and what knows the names of nodes."""
         if not self._names.running:
             self._names.spawn()
-        self.spawn()
-        self.wait_for_output("Server startup complete", timeout)
-        return self
+        super().spawn()
+
+    def wait_until_ready(self, timeout: float = 20) -> None:
+        """Wait until it takes connections; it needs three times as long as others."""
+        self.wait_for_output("Server startup complete", 3 * timeout)
 
     def close(self) -> None:
         """End it and remove its data."""

@@ -66,21 +66,8 @@ class Server(Process):
         words = [word.format(port=self.port) for word in (SERVERS[kind] if isinstance(kind, str) else kind)]
         super().__init__([sys.executable, *words, *arguments], site.step, site.env | (env or {}))
 
-    def start(self, timeout: float = 20) -> Self:
-        """Start it and wait until it answers a request.
-
-        Args:
-            timeout: Seconds to wait.
-
-        Raises:
-            NotStarted: It didn't.
-        """
-        self.spawn()
-        self.wait(timeout)
-        return self
-
-    def wait(self, timeout: float = 20) -> None:
-        """Wait until it answers a request; the same as `start()` for one that is started already."""
+    def wait_until_ready(self, timeout: float = 20) -> None:
+        """Wait until it answers a request."""
         self._wait_for(self._answers, timeout, f"an answer from {self.url}")
 
     def websocket_url(self, path: str) -> str:
@@ -109,18 +96,9 @@ class Worker(Process):
         command += ["--concurrency", "2", *arguments]
         super().__init__(command, site.step, site.env | (env or {}))
 
-    def start(self, timeout: float = 20) -> Self:
-        """Start it and wait until it takes tasks.
-
-        Args:
-            timeout: Seconds to wait.
-
-        Raises:
-            NotStarted: It didn't.
-        """
-        self.spawn()
+    def wait_until_ready(self, timeout: float = 20) -> None:
+        """Wait until it takes tasks."""
         self.wait_for_output(" ready.", timeout)
-        return self
 
     def end_of(self, task_id: str) -> str:
         """Return how a task first ended by the log: `succeeded`, `raised`, `retry`, or empty before."""
@@ -195,7 +173,7 @@ class Site:
         """Return the server of a kind that all callers share; it starts with the first call."""
         if kind not in self._shared:
             self.spawn_shared(kind)
-        self._shared[kind].wait()
+        self._shared[kind].wait_until_ready()
         return self._shared[kind]
 
     def worker(self, arguments: Sequence[str] = (), env: dict[str, str] | None = None) -> Worker:
