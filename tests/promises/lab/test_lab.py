@@ -145,7 +145,7 @@ def test_a_server_that_does_not_start_is_left_out(few_peers, monkeypatch):
         raise NotStarted("python -m x ended:\nTraceback …\nImportError: no such thing")
 
     said = []
-    monkeypatch.setattr(measure.Running, "wait", fail)
+    monkeypatch.setattr(measure.Running, "wait_until_ready", fail)
     with measure.Lab(PLAN, said.append) as lab:
         assert not lab.running
     assert [line.partition("(")[2] for line in said[1:]] == ["ImportError: no such thing)."] * 2
