@@ -150,7 +150,7 @@ def test_without_a_board_check_and_hint_are_the_same(mine, network):
         [line] = each.stderr.splitlines()
         assert "Your work" in line
     joined = classroom.Joined.read()
-    assert joined.sign.of == 11, "it is told when the board is back"
+    assert joined.sign.of == 11, "the board hears of it when it is back"
 
 
 async def test_watch_goes_on_when_the_board_is_killed(mine, tutorial):

@@ -16,7 +16,7 @@ What a fenced block means is said by its info string, of which a code host shows
 What the text tells the reader to do is done by a comment: `<!-- browser: CODE -->` in the open page,
 `<!-- stop: NAME -->` and `<!-- kill: NAME -->` in a terminal.
 
-In expected output `...` stands for anything. A broker runs, unless the lesson starts one. Any other
+In expected output `...` matches anything. A broker runs, unless the lesson starts one. Any other
 block fails, unless the line before it is `<!-- unchecked: REASON -->`.
 """
 

@@ -78,7 +78,7 @@ def hand(
 ) -> None:
     """Raise your hand on the board, or lower it.
 
-    Your instructor sees who needs help first.
+    The board lists raised hands first.
     """
     from tutorial.learn import classroom
 

@@ -106,7 +106,7 @@ def two_brokers(full: bool) -> Account:
 
     async def talk(brokers: list[Broker]) -> tuple[Account, Counter]:
         hosts = ADDRESSES["layer_hosts"](" ".join(broker.url for broker in brokers))
-        # Each stands for a web process: it chooses its own list among the brokers.
+        # Each is one web process: it chooses for itself among the brokers.
         layers = [RedisChannelLayer(hosts=hosts) for _ in range(processes)]
         channels = [await layer.new_channel() for layer in layers]
         for room in range(rooms):
