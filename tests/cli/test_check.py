@@ -133,6 +133,7 @@ def test_code_that_does_not_even_load_gets_a_clear_line(project, pids, monkeypat
     """For code that raises, exits, hangs or floods as it loads, you see file, line and reason, in time."""
     # Less than it takes elsewhere: what follows hangs for good.
     monkeypatch.setattr(checking, "LOAD_LIMIT", 4)
+    monkeypatch.setenv("TUTORIAL_PATIENCE", "3")
     [problem] = check(spoil(project, PIDS + code), STEP_2).problems
     assert says in problem.what
     assert (problem.file, problem.line in lines) == ("chat/consumers.py", True)
@@ -177,6 +178,7 @@ def test_a_megabyte_of_output_is_cut_and_said(tutorial, project):
 def test_code_that_stops_the_tests_is_named(project, monkeypatch, statement, says, only):
     """Code that hangs in a test is ended, and code that ends the interpreter in mid-test isn't a success."""
     monkeypatch.setattr(checking, "LIMIT", 5)
+    monkeypatch.setenv("TUTORIAL_PATIENCE", "3")
     directory = project(2)
     replace(directory, "chat/consumers.py", "        await self.accept()", statement)
     verdict = check(directory, STEP_2, only=only)

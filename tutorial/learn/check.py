@@ -237,7 +237,8 @@ class Judge:
             "TUTORIAL_EARLY": "1" if b".shared_server(" in assignment.test_file.read_bytes() else "",
             "TUTORIAL_FIRST": ";".join(map(",".join, order)),
             "TUTORIAL_NEEDED": ",".join(required.name for required in plain(assignment) if typing),
-            "TUTORIAL_PAGE": "1" if typing else "10",
+            # An exercise may have to wait for what its page does by the clock.
+            "TUTORIAL_PAGE": "1" if typing and not assignment.exercise else "",
         }
 
         def no_use() -> bool:

@@ -165,7 +165,7 @@ async def open_page(browser: "Browser", site: Site) -> AsyncIterator["OpenPage"]
         answer = await page.goto(url)
         if answer and answer.status in (404, 500):
             pytest.fail(f"{url} answers {answer.status}: {await page.title()}")
-        if least := float(os.environ.get("TUTORIAL_PAGE", "0")):
+        if least := float(os.environ.get("TUTORIAL_PAGE") or 0):
             # Opening it has shown how fast this machine is at the moment.
             limit = 1000 * max(least, 10 * (time.monotonic() - begin))
             page.set_default_timeout(limit)

@@ -24,7 +24,7 @@ def verdicts(request, tmp_path_factory):
         assignment = step_assignment(str(mistake.step))
         project = copy_project(assignment.step, tmp_path_factory.mktemp("mistake"))
         change(project, mistake.changes)
-        return project, check(project, assignment, only=mistake.test)
+        return project, check(project, assignment, go_on="hardened", only=mistake.test)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as lanes:
         patch.setenv("TUTORIAL_PATIENCE", "2")

@@ -9,6 +9,7 @@ import inspect
 import linecache
 import os
 import re
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -89,6 +90,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ["TUTORIAL_PATIENCE"] = str(HURRY * patience(1))
     if item.nodeid.partition("[")[0] in _failed:
         pytest.skip("another case of it has failed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Say anew how long a page may take: the machine may be busier than when the browser started."""
+    if playwright := sys.modules.get("playwright.async_api"):
+        playwright.expect.set_options(timeout=1000 * patience(10))
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> None:
