@@ -25,7 +25,7 @@ from tutorial.services.signals import ended_by_signals, uninterrupted
 TESTS = ROOT / "tests"
 # `make test` runs the steps and these, without tests marked as long.
 SHORT = ("tests/lessons", "tests/cli")
-# The rough cost of a suite on two cores, in seconds times its lanes: of equal width, the dearest begins first.
+# The rough cost of a suite on two cores, in seconds times its lanes. Of equal width the dearest comes first.
 COSTS = {
     "tests/exercises": 540,
     "tests/mistakes/mutations": 530,

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from tutorial.services.processes import PATIENCE
 
 
@@ -41,3 +43,26 @@ def test_a_worker_survives_the_death_of_the_broker(frail_broker, publisher, make
     publisher.notify_many(2)
     publisher.settle(doubled=None)
     assert {body for body, copies in Counter(mailbox.taken()).items() if copies > 1} <= set(in_hand)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="Celery rejects a task whose retry the broker does not take, and does not put it back",
+)
+def test_a_retry_that_the_broker_refuses_is_not_the_end_of_a_mail(publisher, make_worker, mailbox):
+    """The mail server is busy, and the broker is full: when both have room again, the mail goes out."""
+    worker = make_worker().start(PATIENCE)
+    mailbox.refusal = "451 later"
+    mailbox.stall.clear()
+    publisher.notify()
+    mailbox.wait_for_arrivals(1)
+    publisher.broker.config_set("maxmemory", 1)  # from now on it takes no task
+    try:
+        mailbox.stall.set()
+        worker.wait_for_output("command not allowed", PATIENCE)
+    finally:
+        mailbox.refusal = None
+        publisher.broker.config_set("maxmemory", 0)
+    publisher.wait_until_idle()
+    assert not publisher.vanished()
