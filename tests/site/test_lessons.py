@@ -45,3 +45,11 @@ def test_what_a_terminal_shows_has_a_caption(site):
     html = (site / "lessons/step04.html").read_text()
     captions = re.findall(r'<span class="caption-text">(.*?)</span>', html)
     assert {"Terminal", "Terminal: server", "The page", "Type into the browser’s console"} <= set(captions)
+
+
+def test_a_picture_of_the_app_is_dark_where_the_page_is(site):
+    """Each picture that has a dark one comes with it, and the theme shows one of the two."""
+    for page, name in {"step01": "status", "step04": "room", "step05": "posts"}.items():
+        html = (site / f"lessons/{page}.html").read_text()
+        shown = re.findall(rf'class="(only-\w+)" src="\S+/({name}\S*)"', html)
+        assert shown == [("only-light", f"{name}.png"), ("only-dark", f"{name}-dark.png")]
