@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 from rich.table import Table
 
@@ -20,22 +22,23 @@ COLORS = {
     FAN_OUT: "#0072B2",
     BOUND: "#6B7280",
 }
+OTHER = "#9CA3AF"
 MARKERS = dict(zip(COLORS, "so^Dv", strict=True))
 STYLE: Any = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 12,
-    "axes.titlesize": 13,
-    "axes.titleweight": "bold",
+    "axes.facecolor": "white",
     "figure.facecolor": "white",
-    "font.size": 11,
-    "grid.color": "#E5E7EB",
-    "legend.frameon": False,
+    "font.size": 12,
+    "grid.color": "#D1D5DB",
     "svg.hashsalt": "benchmarks",
 }
+LIGHT_INK = "#E5E7EB"
+INKS = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+DARK = dict.fromkeys(INKS, LIGHT_INK)
+DARK |= {"grid.color": "#4B5563"} | dict.fromkeys(("axes.facecolor", "figure.facecolor"), "#131416")
 COLUMNS = (
     "server",
     "µs of processor per delivery",
@@ -45,6 +48,12 @@ COLUMNS = (
     "broker's µs per delivery",
     "lost",
 )
+# For each sweep the name of its variable, and what that counts.
+SWEEPS = {
+    "clients": ("clients", "clients in one room"),
+    "rooms": ("rooms", "rooms"),
+    "sizes": ("size", "bytes of a message"),
+}
 COST = "processor time per delivery (µs)"
 Results = dict[str, Any]  # as in results.json
 
@@ -183,12 +192,57 @@ def million(results: Results) -> str:
     return listing(("what", "from", "result"), lines, 1)
 
 
-def canvas(size: tuple[float, float], **labels: Any) -> tuple[Figure, Axes]:
-    """Return a picture and its axes. Not pyplot's: the importing program chooses its backend."""
-    figure = Figure(figsize=size, layout="constrained")
+def canvas(height: float, title: str, **labels: Any) -> tuple[Figure, Axes]:
+    """Return a picture and its axes. Not pyplot's: the importing program chooses its backend.
+
+    It is as narrow as a phone, so that its text keeps its size there.
+    """
+    figure = Figure(figsize=(4.8, height), layout="constrained")
     axes = figure.subplots()
     axes.set(**labels)
+    figure.suptitle(fill(title, 46), x=0.02, ha="left", fontsize=13, fontweight="bold")
     return figure, axes
+
+
+def costs_found(results: Results) -> str:
+    """Return what the comparison of the servers says, in a sentence."""
+    document, tuned, limit = (cost(results, name) for name in (DOCUMENT, FAN_OUT, BOUND))
+    if not (document and tuned and limit):
+        return "What one delivery costs each server"
+    return (
+        f"Tuned, a delivery costs {document / tuned:.0f} times less than in the tutorial's stack, "
+        f"and {tuned / limit:.1f} times as much as the limit"
+    )
+
+
+def sweep_found(results: Results, part: str, name: str = FAN_OUT) -> str:
+    """Return what a sweep says about a server, in a sentence.
+
+    Args:
+        results: The results.
+        part: The part of the results: clients, rooms or sizes.
+        name: The server.
+    """
+    across, what = SWEEPS[part]
+    chosen = [row for row in results[part] if row["server"] == name]
+    if not chosen:
+        return f"What a delivery costs, by {what}"
+    (first, before), (last, after) = (
+        (row[across], 1e6 * row["server_time"]["median"]) for row in (chosen[0], chosen[-1])
+    )
+    whose = "a tuned delivery" if name == FAN_OUT else name
+    return f"From {first:,} to {last:,} {what}, {whose} goes from {before:.1f} to {after:.1f} µs"
+
+
+def pictures(results: Results) -> dict[str, str]:
+    """Return the docs' pictures by name, with the figures they show in words for those who don't see them."""
+    costs = [f"{name} {1e6 * row['server_time']['median']:.1f}" for name, row in results["servers"].items()]
+    texts = {"costs": f"{costs_found(results)}. {COST}: {', '.join(costs)}."}
+    for part in SWEEPS:
+        measured = {row["server"] for row in results[part]}
+        found = [sweep_found(results, part, name) for name in COLORS if name in measured]
+        texts[part] = f"{'. '.join(found)}."
+    return {name: f"![{text}](load/load-{name}.svg)\n" for name, text in texts.items()}
 
 
 def draw_costs(results: Results) -> Figure:
@@ -197,28 +251,30 @@ def draw_costs(results: Results) -> Figure:
     low, medians, high = ([1e6 * each[part] for each in costs] for part in ("low", "median", "high"))
     reach = [[middle - end for middle, end in zip(medians, low, strict=True)]]
     reach += [[end - middle for middle, end in zip(medians, high, strict=True)]]
-    across = f"{COST}, one room of {results['plan']['clients']} clients"
-    figure, axes = canvas((9.5, 0.42 * len(names) + 1.6), title="What one delivery costs", xlabel=across)
-    colors = [COLORS[BOUND] if "limit" in name else COLORS[FAN_OUT] for name in names]
-    axes.barh(names, medians, xerr=reach, color=colors, ecolor="#111827", capsize=3, height=0.66)
-    for position, (median, end) in enumerate(zip(medians, high, strict=True)):
+    across = f"{COST},\none room of {results['plan']['clients']} clients"
+    figure, axes = canvas(0.62 * len(names) + 1.6, costs_found(results), xlabel=across)
+    colors = [COLORS.get(name, OTHER) for name in names]
+    ink = matplotlib.rcParams["text.color"]
+    axes.barh(names, medians, xerr=reach, color=colors, ecolor=ink, capsize=3, height=0.4)
+    for position, (name, median, end) in enumerate(zip(names, medians, high, strict=True)):
+        axes.text(0, position + 0.26, name, va="bottom", fontweight="bold" if name in COLORS else "normal")
         axes.text(end + max(high) / 60, position, f"{median:.1f}", va="center")
-    axes.set(xlim=(0, 1.1 * max(high)))
-    axes.grid(axis="y", visible=False)
+    axes.set(xlim=(0, 1.15 * max(high)), ylim=(-0.5, len(names) - 0.2))
+    axes.yaxis.set_visible(False)
     return figure
 
 
-def draw_sweep(results: Results, part: str, across: str, title: str, label: str) -> Figure:
-    """Draw the cost of a delivery against one variable, a line for each server.
+def draw_sweep(results: Results, part: str) -> Figure:
+    """Draw the cost of a delivery against one variable, a line for each server with its name at it.
 
     Args:
         results: The results.
         part: The part of the results: clients, rooms or sizes.
-        across: The name of the variable.
-        title: The title of the picture.
-        label: The label of the variable.
     """
-    figure, axes = canvas((8.5, 4.4), xscale="log", yscale="log", title=title, xlabel=label, ylabel=COST)
+    across, label = SWEEPS[part]
+    label += f" for {results['plan']['room_clients']} clients" if part == "rooms" else ""
+    title = sweep_found(results, part)
+    figure, axes = canvas(5.4, title, xscale="log", yscale="log", xlabel=label, ylabel=COST)
     ends: set[int] = set()
     for name, color in COLORS.items():
         chosen = [row for row in results[part] if row["server"] == name]
@@ -228,16 +284,27 @@ def draw_sweep(results: Results, part: str, across: str, title: str, label: str)
         low, ys, high = (
             [1e6 * row["server_time"][end] for row in chosen] for end in ("low", "median", "high")
         )
+        thick = 3.5 if name in (DOCUMENT, FAN_OUT) else 1.5
         axes.fill_between(xs, low, high, color=color, alpha=0.15, lw=0)
-        axes.plot(xs, ys, marker=MARKERS[name], color=color, lw=2, label=name)
+        axes.plot(xs, ys, marker=MARKERS[name], color=color, lw=thick)
+        # Where no other line is: the second and third come closely below the first, and steep ones meet.
+        second, steep = name in (AS_IS, FASTER_LAYER), ys[-1] > 2 * ys[0]
+        at, side = (0, "left") if second or steep else (-1, "right")
+        away = (0, -16 if second or (steep and name != DOCUMENT) else 7)
+        text = axes.annotate(name, (xs[at], ys[at]), away, textcoords="offset points", ha=side)
+        text.set_path_effects([withStroke(linewidth=4, foreground=axes.get_facecolor())])
         ends |= set(xs)
-    axes.set(xticks=sorted(ends))
+    ticks: list[int] = []
+    for end in sorted(ends):
+        if not ticks or end > 2 * ticks[-1]:
+            ticks.append(end)
+    axes.set(xticks=ticks)
+    axes.margins(y=0.12)
     axes.minorticks_off()
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     bottom, top = axes.get_ylim()
     axes.set_yticks([tick for tick in (2, 5, 10, 20, 50, 100, 200, 500, 1000) if bottom <= tick <= top])
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return figure
 
 
@@ -245,14 +312,11 @@ def write(results: Results, directory: Path) -> None:
     """Write the tables that the docs include, and all plots."""
     for table in (markdown, gains, sockets, queue, million):
         (directory / f"{table.__name__}.txt").write_text(table(results))
-    rooms = f"rooms for {results['plan']['room_clients']} clients"
-    with matplotlib.rc_context(STYLE):
-        pictures = {
-            "costs": draw_costs(results),
-            "clients": draw_sweep(results, "clients", "clients", "A larger room", "clients in one room"),
-            "rooms": draw_sweep(results, "rooms", "rooms", "More and smaller rooms", rooms),
-            "sizes": draw_sweep(results, "sizes", "size", "Longer messages", "bytes of a message"),
-        }
-        for name, picture in pictures.items():
-            # Without a date.
-            picture.savefig(directory / f"load-{name}.svg", metadata={"Date": None})
+    for name, picture in pictures(results).items():
+        (directory / f"load-{name}.txt").write_text(picture)
+    for ending, style in ("", STYLE), ("-dark", STYLE | DARK):
+        with matplotlib.rc_context(style):
+            drawn = {"costs": draw_costs(results)} | {part: draw_sweep(results, part) for part in SWEEPS}
+            for name, figure in drawn.items():
+                # Without a date.
+                figure.savefig(directory / f"load-{name}{ending}.svg", metadata={"Date": None})

@@ -201,8 +201,11 @@ def test_the_docs_show_the_kept_results():
         assert kept == getattr(report, name)(json.loads(KEPT)), f"{name}: python -m benchmarks --again"
         assert f"```{{include}} load/{name}.txt\n```" in page
     for name in PICTURES:
-        assert (ROOT / "docs" / "load" / f"load-{name}.svg").exists()
-        assert f"](load/load-{name}.svg)" in page
+        assert (ROOT / "docs/load" / f"load-{name}.txt").read_text() == report.pictures(json.loads(KEPT))[
+            name
+        ]
+        assert all((ROOT / "docs/load" / f"load-{name}{ending}.svg").exists() for ending in ("", "-dark"))
+        assert f"```{{include}} load/load-{name}.txt\n```" in page
 
 
 def test_the_kept_results_are_whole():
