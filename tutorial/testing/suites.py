@@ -25,15 +25,15 @@ from tutorial.services.signals import ended_by_signals, uninterrupted
 TESTS = ROOT / "tests"
 # `make test` runs the steps and these, without tests marked as long.
 SHORT = ("tests/lessons", "tests/cli")
-# The rough cost of a suite on two cores: the dearest begins first. What mostly waits, and what takes long by
-# itself, counts for more than its seconds, so that none of them is alone in the end.
+# The rough cost of a suite on two cores: the dearest begins first. With two lanes it counts twice, and what
+# mostly waits for more than its seconds, so that neither is alone in the end.
 COSTS = {
-    "tests/promises/faults": 600,
-    "tests/lessons": 590,
-    "tests/exercises": 580,
-    "tests/cli": 530,
-    "tests/mistakes/mutations": 520,
-    "tests/mistakes/symptoms": 400,
+    "tests/exercises": 540,
+    "tests/mistakes/mutations": 530,
+    "tests/lessons": 520,
+    "tests/promises/faults": 510,
+    "tests/mistakes/symptoms": 500,
+    "tests/cli": 490,
     "tests/site": 260,
     "tests/mistakes/first_words": 100,
     "step05_celery": 100,
@@ -44,8 +44,8 @@ COSTS = {
     "tests/promises/lab": 50,
     "tests/promises/services": 15,
 }
-# More than two cores need: the tests often wait for a process or a deadline. With three, a sixth was idle.
-LANES = 4
+# More than two cores need, because the tests often wait for a process or a deadline. Four take longer.
+LANES = 3
 # These run two processes of their own at a time. With more, waits for a failure get longer.
 WIDE = ("tests/exercises", "tests/mistakes/mutations", "tests/mistakes/symptoms")
 # Plugins that come with other packages. No test uses them, and they double the time in which a pytest starts.
@@ -209,7 +209,7 @@ class Suite:
 
 
 class Run:
-    """Several suites, four at a time.
+    """Several suites, three at a time.
 
     Args:
         suites: The suites.
