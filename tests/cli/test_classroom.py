@@ -177,6 +177,21 @@ async def test_watch_goes_on_when_the_board_is_killed(mine, tutorial):
         [seen] = (await board.room(lambda room: room["people"] and not room["people"][0]["live"]))["people"]
 
 
+async def test_watch_follows_you_to_another_board(board, mine, tutorial):
+    """What a running watch has to tell goes to the board that you joined last, and to no other."""
+    assert tutorial("join", board.url, CODE, "lena").exit_code == 0
+    command = [sys.executable, "-m", "tutorial", "watch", str(mine)]
+    with Board() as other, Process(command, mine.parent, alone({})) as watching:
+        watching.spawn()
+        watching.wait_for_output("Watching. Save a file", 120)
+        await board.room(lambda room: [each for each in room["people"] if each["of"] == 11])
+        assert tutorial("join", other.url, CODE, "lena").exit_code == 0
+        replace(mine, "config/settings.py", "INSTALLED_APPS = [", "INSTALLED_APPS = [[")
+        await other.room(lambda room: room["people"] and room["people"][0]["live"])
+        await board.room(lambda room: not any(each["live"] for each in room["people"]))
+        assert tutorial("leave").exit_code == 0
+
+
 def test_nothing_is_kept_where_nothing_can_be_written(mine, tutorial, board, monkeypatch):
     """One line says which file, and that another place can be named."""
     monkeypatch.setenv("TUTORIAL_CLASSROOM", str(mine / "no/such/joined.json"))

@@ -10,8 +10,8 @@ import os
 import random
 import re
 import secrets
-import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,28 +85,23 @@ class Joined:
         Raises:
             OSError: It cannot be written.
         """
-        new = place().with_name(f"{place().name}.{os.getpid()}.{threading.get_ident()}")
+        handle, new = tempfile.mkstemp(prefix=f"{place().name}.", dir=place().parent)
         try:
-            with open(
-                os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-            ) as file:
+            with open(handle, "w", encoding="utf-8") as file:
                 json.dump(asdict(self), file, ensure_ascii=False)
             os.replace(new, place())
         except OSError:
-            new.unlink(missing_ok=True)
+            os.unlink(new)
             raise
 
     def hello(self) -> str:
         """Return what opens a conversation with the board."""
-        return json.dumps(
-            {
-                "type": "join",
-                "version": VERSION,
-                "code": self.code,
-                "nickname": self.nickname,
-                "token": self.token,
-            }
-        )
+        mine = {"code": self.code, "nickname": self.nickname, "token": self.token}
+        return json.dumps({"type": "join", "version": VERSION, **mine})
+
+    def news(self) -> str:
+        """Return what tells the board where the learner is now."""
+        return json.dumps({"type": "sign", **self.sign_now().data()})
 
     def sign_now(self) -> Sign:
         """Return the last sign with its seconds as they are now."""
@@ -146,33 +141,27 @@ def conversation(joined: Joined) -> Iterator["ClientConnection"]:
         Refused: The board says no.
         NoBoard: There is no such board.
     """
-    from websockets.exceptions import InvalidHandshake, InvalidMessage, WebSocketException
+    from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidURI, WebSocketException
     from websockets.sync.client import connect
 
-    address, parts = f"ws{joined.url.removeprefix('http')}/learner", urlsplit(joined.url)
+    parts = urlsplit(joined.url)
     try:
-        # On a TCP connection of our own no redirect is followed: a hotel's login page gets no code.
-        # Nor is there a proxy: a board is in the room.
-        tcp = socket.create_connection(
-            (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)), PATIENCE
-        )
-        with (
-            tcp,
-            connect(
-                address,
-                sock=tcp,
-                compression=None,
-                max_size=LARGEST,
-                open_timeout=PATIENCE,
-                close_timeout=0.2,
-            ) as websocket,
-        ):
+        with connect(
+            f"ws{joined.url.removeprefix('http')}/learner",
+            # Named, so that no redirect leads elsewhere: a hotel's login page gets no code.
+            address=(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)),
+            proxy=None,  # a board is in the room
+            compression=None,
+            max_size=LARGEST,
+            open_timeout=PATIENCE,
+            close_timeout=0.2,
+        ) as websocket:
             websocket.send(joined.hello())
             answer = heard(websocket.recv(PATIENCE))
             if answer["type"] != "joined":
                 raise Refused(answer["text"] or "The board refuses.")
             yield websocket
-    except (InvalidHandshake, InvalidMessage, ValueError) as error:
+    except (InvalidHandshake, InvalidMessage, InvalidURI, ValueError) as error:
         raise NoBoard(
             f"What answers at {joined.url} is no board of this course ({line(str(error))})."
         ) from None
@@ -181,6 +170,13 @@ def conversation(joined: Joined) -> Iterator["ClientConnection"]:
         raise NoBoard(
             f"No board answers at {joined.url} ({reason}). Is your laptop in the room's network?"
         ) from None
+
+
+def deliver(joined: Joined, message: str) -> None:
+    """Send the board one message, and wait until it has seen that. It raises what `conversation` does."""
+    with conversation(joined) as websocket:
+        websocket.send(message)
+        websocket.recv(PATIENCE)
 
 
 def heard(message: str | bytes) -> dict[str, str]:
@@ -213,9 +209,7 @@ def join(url: str, code: str, name: str | None) -> Joined:
         nickname(name if name is not None else made_up),
         before.token if before and before.url == base(url) else secrets.token_hex(16),
     )
-    with conversation(joined) as websocket:
-        websocket.send(json.dumps({"type": "sign", **joined.sign.data()}))
-        websocket.recv(PATIENCE)
+    deliver(joined, joined.news())
     joined.write()
     return joined
 
@@ -225,9 +219,8 @@ def leave() -> Joined | None:
     joined = Joined.read()
     if joined:
         place().unlink(missing_ok=True)
-        with contextlib.suppress(NoBoard), conversation(joined) as websocket:
-            websocket.send(json.dumps({"type": "leave"}))
-            websocket.recv(PATIENCE)
+        with contextlib.suppress(NoBoard):
+            deliver(joined, json.dumps({"type": "leave"}))
     return joined
 
 
@@ -252,9 +245,7 @@ def raise_hand(hand: str, text: str) -> Joined:
         _sender.wake()
         return joined
     try:
-        with conversation(joined) as websocket:
-            websocket.send(json.dumps({"type": "sign", **joined.sign_now().data()}))
-            websocket.recv(PATIENCE)
+        deliver(joined, joined.news())
     except Refused:
         raise
     except NoBoard as error:
@@ -291,19 +282,6 @@ def tell(
     joined = Joined.read()
     if joined is None:
         return
-    with contextlib.suppress(OSError, NotASign):
-        note(joined, state, assignment, verdict, doctor).write()
-    sender().wake()
-
-
-def note(
-    joined: Joined,
-    state: State | None,
-    assignment: Assignment | None,
-    verdict: "Verdict | None",
-    doctor: bool | None,
-) -> Joined:
-    """Return what is kept, with the news in it."""
     sign = joined.sign
     if state and assignment:
         names = [required.name for part in sections(assignment).values() for required in part]
@@ -324,8 +302,11 @@ def note(
     if doctor is not None:
         sign = replace(sign, doctor="good" if doctor else "bad")
     moved = (sign.assignment, sign.at) != (joined.sign.assignment, joined.sign.at)
-    # Read again: what does not pass here is not sent, and not kept.
-    return replace(joined, sign=Sign.read(sign.data()), since=time.time() if moved else joined.since)
+    since = time.time() if moved else joined.since
+    with contextlib.suppress(OSError, NotASign):
+        # Read again: what does not pass here is not sent, and not kept.
+        replace(joined, sign=Sign.read(sign.data()), since=since).write()
+    sender().wake()
 
 
 class Sender(threading.Thread):
@@ -368,7 +349,7 @@ class Sender(threading.Thread):
                 with conversation(joined) as websocket:
                     delay = FIRST_DELAY
                     self._reached(True)
-                    self._talk(websocket)
+                    self._talk(websocket, joined)
             except Refused as error:
                 self._reached(False, f"{error} Your work goes on. To join again: tutorial join URL CODE")
                 delay = LONGEST_DELAY
@@ -378,7 +359,7 @@ class Sender(threading.Thread):
             time.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - not a secret
             delay = min(2 * delay, LONGEST_DELAY)
 
-    def _talk(self, websocket: "ClientConnection") -> None:
+    def _talk(self, websocket: "ClientConnection", met: Joined) -> None:
         from websockets.exceptions import ConnectionClosed
 
         ended = threading.Event()
@@ -387,10 +368,10 @@ class Sender(threading.Thread):
         while self._news.wait():
             self._news.clear()
             joined = Joined.read()
-            if ended.is_set() or joined is None:
-                return
+            if ended.is_set() or joined is None or (joined.url, joined.hello()) != (met.url, met.hello()):
+                return  # gone, or another board has been joined meanwhile
             with contextlib.suppress(ConnectionClosed):
-                websocket.send(json.dumps({"type": "sign", **joined.sign_now().data()}))
+                websocket.send(joined.news())
 
     def _listen(self, websocket: "ClientConnection", ended: threading.Event) -> None:
         with contextlib.suppress(Exception):  # whatever ends a connection
