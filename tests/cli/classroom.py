@@ -54,7 +54,8 @@ class Board(Process):
 
     async def room(self, until=lambda room: True, nameless=False):
         """Return what a page is shown, as soon as a condition on it holds."""
-        async with connect(f"ws{self.url[4:]}/page", origin=self.url, proxy=None) as page:
+        address = f"ws{self.url[4:]}/page"
+        async with asyncio.timeout(120), connect(address, origin=self.url, proxy=None) as page:
             await page.send(json.dumps({"type": "look", "key": KEY, "nameless": nameless}))
             async for message in page:
                 room = json.loads(message)

@@ -54,6 +54,18 @@ class Changes:
 changes = Changes()
 
 
+def decoded(text: str | None) -> dict[str, Any]:
+    """Return the message that a frame is.
+
+    Raises:
+        Refused: It is none.
+    """
+    with suppress(ValueError, RecursionError):
+        if isinstance(data := json.loads(text or ""), dict):
+            return data
+    raise Refused("That is no message.")
+
+
 class BoardConsumer(AsyncWebsocketConsumer):
     """What both have in common: a limit on messages, and that they must say who they are."""
 
@@ -96,20 +108,20 @@ class BoardConsumer(AsyncWebsocketConsumer):
         now = time.monotonic()
         self._left = min(ALLOWANCE, self._left + (now - self._when) * REFILL) - 1
         self._when = now
-        if self._left < 0:
-            await self.spoilt("Too many messages.")
-            return
         try:
-            data = json.loads(text_data or "")
-        except (ValueError, RecursionError):
-            data = None
-        if not isinstance(data, dict):
-            await self.spoilt("That is no message.")
-            return
-        await self.message(data)
+            if self._left < 0:
+                raise Refused("Too many messages.")
+            await self.message(decoded(text_data))
+        except (Refused, NotASign) as error:
+            await self.spoilt(str(error))
 
     async def message(self, data: dict[str, Any]) -> None:
-        """Called for every message."""
+        """Called for every message.
+
+        Raises:
+            Refused: It is not for here.
+            NotASign: It is no sign of life.
+        """
         raise NotImplementedError
 
     async def spoilt(self, why: str) -> None:
@@ -137,32 +149,27 @@ class LearnerConsumer(BoardConsumer):
     async def message(self, data: dict[str, Any]) -> None:
         """Called for every message: `join` first, then `sign` and `leave`."""
         kind = data.pop("type", None)
-        try:
-            if kind == "join" and not self.known:
-                self.token = room.let_in(data, self.address)
-                room.people[self.token].sockets += 1
-                await self.begin()
-                await self.tell(type="joined")
-                if room.said:
-                    await self.tell(type="line", text=room.said)
-            elif self.known and kind == "sign" and self.token in room.people:
-                room.take(self.token, Sign.read(data))
-                await self.tell(type="seen")
-            elif self.known and kind == "leave":
-                room.leave(self.token)
-                await self.tell(type="seen")
-            else:
-                raise Refused("A learner joins, then sends signs.")
-        except (Refused, NotASign) as error:
-            await self.spoilt(str(error))
-            return
+        if kind == "join" and not self.known:
+            self.token = room.let_in(data, self.address)
+            room.connected(self.token, 1)
+            await self.begin()
+            await self.tell(type="joined")
+            if room.said:
+                await self.tell(type="line", text=room.said)
+        elif self.known and kind == "sign" and self.token in room.people:
+            room.take(self.token, Sign.read(data))
+            await self.tell(type="seen")
+        elif self.known and kind == "leave":
+            room.leave(self.token)
+            await self.tell(type="seen")
+        else:
+            raise Refused("A learner joins, then sends signs.")
         changes.note()
 
     async def disconnect(self, close_code: int) -> None:
         """Called when the socket is closed, by either side."""
-        if person := room.people.get(self.token):
-            person.sockets -= 1
-            changes.note()
+        room.connected(self.token, -1)
+        changes.note()
         await super().disconnect(close_code)
 
     async def learner_line(self, event: dict[str, Any]) -> None:
@@ -187,11 +194,8 @@ class PageConsumer(BoardConsumer):
         text = str(data.get("text", ""))
         match data.get("type"):
             case "look" if not self.known:
-                if not room.may_look(data.get("key"), self.address):
-                    await self.spoilt(
-                        "That is not this board's key. Open the address that the terminal shows."
-                    )
-                    return
+                wrong = "That is not this board's key. Open the address that the terminal shows."
+                room.must_know(room.key, str(data.get("key")), self.address, wrong)
                 self.nameless = data.get("nameless") is not False
                 await self.begin()
                 await self.room_changed({})
@@ -200,7 +204,7 @@ class PageConsumer(BoardConsumer):
             case "open" if self.known:
                 await self._to_learners(room.call_open(text))
             case _:
-                await self.spoilt("A page shows its key, then speaks.")
+                raise Refused("A page shows its key, then speaks.")
 
     async def _to_learners(self, text: str) -> None:
         if text:

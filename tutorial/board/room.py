@@ -6,12 +6,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from statistics import median
 from typing import Any
 
-from tutorial.course.assignment import Assignment, UnknownAssignment, all_exercises, step_assignment
-from tutorial.course.steps import all_steps
+from tutorial.course.assignment import Assignment, all_exercises, step_assignment
+from tutorial.course.steps import all_steps, number
 from tutorial.learn.explain import graded_hints
 from tutorial.learn.sections import sections
 from tutorial.learn.sign import VERSION, NotASign, Sign, line, nickname
@@ -23,6 +23,7 @@ SILENT = 15 * 60  # seconds without a sign or a connection, which no longer coun
 WRONG_CODES = 10  # per address in a minute
 MOST_PEOPLE = 500
 EVENTS_KEPT = 5000
+UNKNOWN = "A requirement that this board doesn't know"
 
 
 class Refused(ValueError):
@@ -40,7 +41,7 @@ class Person:
         sign: The last sign of life.
         at_since: When the requirement in work became that.
         hand_since: When the hand went up.
-        seen: When the last sign came.
+        seen: When the last sign came, or a connection began or ended.
         sockets: How many connections they have now.
         minutes: For each assignment and section, how many minutes they worked on it.
         finished: The sections they have left behind.
@@ -65,7 +66,7 @@ def assignments() -> dict[str, Assignment]:
     return {assignment.name: assignment for assignment in [*steps, *all_exercises()]}
 
 
-@cache
+@lru_cache(128)  # bounded: a sign may name anything
 def places(assignment: str) -> dict[str, tuple[str, str]]:
     """Return section and text of each requirement of an assignment; nothing if that is unknown here."""
     if assignment not in assignments():
@@ -74,7 +75,7 @@ def places(assignment: str) -> dict[str, tuple[str, str]]:
     return {required.name: (title, required.text) for title, part in parts.items() for required in part}
 
 
-@cache
+@lru_cache(1024)
 def first_hint(assignment: str, name: str) -> str:
     """Return the gentlest hint for a requirement, or an empty text."""
     if name not in places(assignment):
@@ -122,13 +123,14 @@ class Room:
         version, token = hello.get("version"), hello.get("token")
         if version != VERSION:
             raise Refused(
-                f"This board speaks version {VERSION}, your course version {str(version)[:10]}. "
+                f"This board speaks version {VERSION}, your course version {line(str(version))[:10]}. "
                 "Use the same version of the course: git pull"
             )
         if not (isinstance(token, str) and 16 <= len(token) <= 64 and token.isalnum() and token.isascii()):
             raise Refused("Your course sent no token. Join again: tutorial join URL CODE")
         if token not in self.people:
-            self._check_code(hello.get("code"), address)
+            wrong = "That is not this room's code. Look at the board, or ask."
+            self.must_know(self.code, str(hello.get("code")).upper(), address, wrong)
         try:
             name = nickname(str(hello.get("nickname", "")))
         except NotASign as error:
@@ -148,39 +150,37 @@ class Room:
         self.people[token].nickname = name
         return token
 
-    def _check_code(self, code: object, address: str) -> None:
+    def must_know(self, secret: str, text: str, address: str, otherwise: str) -> None:
+        """Let pass what is the code or the key.
+
+        Args:
+            secret: The code or the key.
+            text: What came.
+            address: Where it came from; wrong ones are counted by it.
+            otherwise: What to say if it is wrong.
+
+        Raises:
+            Refused: It is wrong, or too many wrong ones came from there.
+        """
         now = self.clock()
-        wrong = [when for when in self._wrong.get(address, []) if now - when < 60]
-        if len(wrong) >= WRONG_CODES:
+        wrong = {each: [when for when in its if now - when < 60] for each, its in self._wrong.items()}
+        self._wrong = {each: its for each, its in wrong.items() if its}
+        if len(self._wrong.get(address, [])) >= WRONG_CODES:
             raise Refused("Too many wrong codes came from your address. Wait a minute.")
-        if not self.matches(self.code, str(code).upper()):
-            self._wrong = {each: its for each, its in self._wrong.items() if now - its[-1] < 60}
-            self._wrong[address] = [*wrong, now]
-            raise Refused("That is not this room's code. Look at the board, or ask.")
-
-    def may_look(self, key: object, address: str) -> bool:
-        """Tell whether a page has the key; a wrong one counts like a wrong code."""
-        now = self.clock()
-        wrong = [when for when in self._wrong.get(address, []) if now - when < 60]
-        if len(wrong) < WRONG_CODES and self.matches(self.key, str(key)):
-            return True
-        self._wrong[address] = [*wrong, now][-WRONG_CODES:]
-        return False
-
-    @staticmethod
-    def matches(secret: str, text: str) -> bool:
-        """Compare in a time that tells nothing about the secret."""
-        return hmac.compare_digest(secret.encode(), text.encode())
+        # In a time that tells nothing about the secret.
+        if not hmac.compare_digest(secret.encode(), text.encode(errors="replace")):
+            self._wrong.setdefault(address, []).append(now)
+            raise Refused(otherwise)
 
     def note(self, name: str, what: str) -> None:
         """Keep something that has happened."""
-        self.events.append((self.clock(), f"{name} {what}" if not self.hide_names or not name else what))
+        self.events.append((self.clock(), what if self.hide_names or not name else f"{name} {what}"))
 
     def take(self, token: str, sign: Sign) -> None:
         """Take a sign of life."""
         person, now = self.people[token], self.clock()
-        self._count_time(person, now)
-        old, person.sign, person.seen = person.sign, sign, now
+        self._seen(person, now)
+        old, person.sign = person.sign, sign
         person.at_since = now - sign.at_for
         before = (old.assignment, section(old))
         if old.assignment and before != (sign.assignment, section(sign)):
@@ -198,8 +198,14 @@ class Room:
             hands = {"help": f"asks for help{said}", "done": f"says done{said}", "": "lowers the hand"}
             self.note(person.nickname, hands[sign.hand])
 
-    def _count_time(self, person: Person, now: float) -> None:
-        gap = now - person.seen
+    def connected(self, token: str, change: int) -> None:
+        """Take note that a learner has a connection more (1) or less (-1)."""
+        if person := self.people.get(token):
+            self._seen(person, self.clock())
+            person.sockets += change
+
+    def _seen(self, person: Person, now: float) -> None:
+        gap, person.seen = now - person.seen, now
         if person.sign.at and (person.sockets or gap < SILENT):
             part = person.sign.assignment, section(person.sign)
             person.minutes[part] = person.minutes.get(part, 0) + gap / 60
@@ -217,12 +223,14 @@ class Room:
 
     def call_open(self, name: str) -> str:
         """Call a step open; return the line for everybody, or an empty text for an unknown step."""
-        if name not in assignments() or assignments()[name].exercise:
+        step = next((step for step in all_steps() if step.name == name), None)
+        if step is None:
             return ""
         self.opened = name
-        number = int(name[4:6])
         self.note("", f"You opened {title(name)}")
-        return f"{title(name).capitalize()} is open: press n in watch, or tutorial start {number} --keep"
+        return (
+            f"{title(name).capitalize()} is open: press n in watch, or tutorial start {number(step)} --keep"
+        )
 
     def view(self, nameless: bool) -> dict[str, Any]:
         """Return what a page shows.
@@ -270,16 +278,15 @@ class Room:
     def tile(self, person: Person, now: float, start: float, nameless: bool) -> dict[str, Any]:
         """Return what a page shows of a person."""
         sign = person.sign
-        part, text = places(sign.assignment).get(sign.at, ("", ""))
+        _, text = places(sign.assignment).get(sign.at, ("", UNKNOWN if sign.at else ""))
         late = person.joined - start
         return {
             "number": person.number,
             "nickname": "" if nameless else person.nickname,
             "assignment": title(sign.assignment),
-            "section": part,
             "met": sign.met,
             "of": sign.of,
-            "at": text or ("A requirement that this board doesn't know" if sign.at else ""),
+            "at": text,
             "at_for": int(now - person.at_since) if sign.at else 0,
             "hints": sign.hints,
             "seen": int(now - person.seen),
@@ -301,12 +308,11 @@ class Room:
                 found.setdefault((person.sign.assignment, person.sign.at), []).append(person)
         crowds = []
         for (name, at), people in sorted(found.items(), key=lambda each: (-len(each[1]), each[0])):
-            part, text = places(name).get(at, ("", "A requirement that this board doesn't know"))
+            _, text = places(name).get(at, ("", UNKNOWN))
             symptoms = Counter(person.sign.symptom for person in people if person.sign.symptom)
             crowds.append(
                 {
                     "assignment": title(name),
-                    "section": part,
                     "text": text,
                     "count": len(people),
                     "stuck": sum(self.stuck(person, now) for person in people),
@@ -348,12 +354,9 @@ def section(sign: Sign) -> str:
 
 def title(name: str) -> str:
     """Return what a person calls an assignment; `another exercise`, if it is unknown here."""
-    if not name:
-        return ""
-    try:
+    if name in assignments():
         return assignments()[name].title
-    except (KeyError, UnknownAssignment):
-        return "another exercise"
+    return "another exercise" if name else ""
 
 
 def clock(when: float) -> str:
