@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.cli.classroom import CODE, KEY, Board, full_room, learner, looked_at, requirements, sign, tell
 from tests.cli.test_run import refusal
 from tutorial.board.report import closing_report
-from tutorial.board.room import LATE, LONG, Refused, Room
+from tutorial.board.room import LATE, LONG, Refused, Room, clock
 from tutorial.learn.classroom import Joined
 from tutorial.learn.sign import LONGEST_NICKNAME, VERSION, NotASign, Sign, line, nickname
 
@@ -195,6 +195,25 @@ def test_the_report_shows_what_people_wrote_as_text(room):
     assert r"\[x\](http://e) \| \# \`" in text
     assert r"\<script\>" in text
     assert "5 of 5" in text
+
+
+def test_the_report_has_a_timeline(room):
+    """A row for each person in the order in which they came, and a dot when a requirement was first met."""
+    began = room.clock.now = 999_000.0  # a whole number of five minutes
+    for name in ("mika", "omar"):
+        enter(room, name)
+    mika, omar = room.people
+    room.take(omar, sign("step02_consumer", 2))  # met before the board was open
+    room.take(mika, sign("step02_consumer", 0))
+    for minutes, met in ((0, 1), (10, 0), (12, 2), (40, 3), (59, 11)):
+        room.clock.now = began + minutes * 60
+        room.take(mika, sign("step02_consumer", met))
+    room.take(omar, sign("step02_consumer", 3))
+    times = [clock(began + minutes * 60) for minutes in range(0, 60, 5)]
+    dots = {"mika": {0: "●", 10: "●", 40: "●", 55: "●" * 8}, "omar": {55: "●"}}
+    rows = [[name, *(its.get(minutes, "") for minutes in range(0, 60, 5))] for name, its in dots.items()]
+    lines = [f"| {' | '.join(row)} |" for row in (["who", *times], ["---"] * 13, *rows)]
+    assert "\n".join(["when it was first met.", "", *lines, ""]) in closing_report(room)
 
 
 def test_two_people_with_one_nickname(room):

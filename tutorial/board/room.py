@@ -45,6 +45,7 @@ class Person:
         sockets: How many connections they have now.
         minutes: For each assignment and section, how many minutes they worked on it.
         finished: The sections they have left behind.
+        reached: For each assignment and count of requirements, when they had met so many.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Person:
     sockets: int = 0
     minutes: dict[tuple[str, str], float] = field(default_factory=dict)
     finished: set[tuple[str, str]] = field(default_factory=set)
+    reached: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 @cache
@@ -151,16 +153,10 @@ class Room:
         return token
 
     def must_know(self, secret: str, text: str, address: str, otherwise: str) -> None:
-        """Let pass what is the code or the key.
-
-        Args:
-            secret: The code or the key.
-            text: What came.
-            address: Where it came from; wrong ones are counted by it.
-            otherwise: What to say if it is wrong.
+        """Let pass the code or the key; wrong ones are counted by the address that they came from.
 
         Raises:
-            Refused: It is wrong, or too many wrong ones came from there.
+            Refused: It is wrong, with the text `otherwise`; or too many wrong ones came from there.
         """
         now = self.clock()
         wrong = {each: [when for when in its if now - when < 60] for each, its in self._wrong.items()}
@@ -188,10 +184,13 @@ class Room:
             person.finished.discard((sign.assignment, section(sign)))
             if sign.met >= old.met or sign.assignment != old.assignment:
                 person.finished.add(before)
-        if sign.assignment != old.assignment and sign.assignment:
+        if sign.assignment == old.assignment:
+            for count in range(old.met + 1, min(sign.met, len(places(sign.assignment))) + 1):
+                person.reached.setdefault((sign.assignment, count), now)
+            if sign.met == sign.of > old.met:
+                self.note(person.nickname, f"has met all of {title(sign.assignment)}")
+        elif sign.assignment:  # what is met there was met unseen
             self.note(person.nickname, f"is at {title(sign.assignment)}")
-        elif sign.of and sign.met == sign.of > old.met:
-            self.note(person.nickname, f"has met all of {title(sign.assignment)}")
         if (sign.hand, sign.hand_text) != (old.hand, old.hand_text):
             person.hand_since = now
             said = f": {sign.hand_text}" if sign.hand_text else ""
@@ -283,17 +282,13 @@ class Room:
         return {
             "number": person.number,
             "nickname": "" if nameless else person.nickname,
+            **{name: getattr(sign, name) for name in ("met", "of", "hints", "doctor", "hand")},
             "assignment": title(sign.assignment),
-            "met": sign.met,
-            "of": sign.of,
             "at": text,
             "at_for": int(now - person.at_since) if sign.at else 0,
-            "hints": sign.hints,
             "seen": int(now - person.seen),
             "live": person.sockets > 0,
             "away": self.away(person, now),
-            "doctor": sign.doctor,
-            "hand": sign.hand,
             "hand_text": "" if nameless else sign.hand_text,
             "hand_for": int(now - person.hand_since) if sign.hand else 0,
             "stuck": self.stuck(person, now),
