@@ -15,6 +15,7 @@ from tests.cli.conftest import contents, replace
 from tutorial.course.assignment import step_assignment
 from tutorial.course.steps import ROOT
 from tutorial.learn import playground
+from tutorial.learn.playground import State
 
 SCHEMA = Draft202012Validator(json.loads((ROOT / "docs/check.schema.json").read_text()))
 WORKFLOW = ROOT / "docs/check-workflow.yml"
@@ -80,21 +81,24 @@ def test_what_cannot_be_judged_is_in_the_object(judged, tutorial, project, tmp_p
 
 
 def test_tampered_tests_change_nothing(tutorial, project, tmp_path):
-    """A report judges with the course's tests, changes no file, and keeps a row for what is no project."""
+    """A report judges with the course's tests, changes no file, and keeps a row for what it can't judge."""
     honest = without_daphne(project(1)).rename(tmp_path / "=honest")
     cheat = tampered(without_daphne(project(1))).rename(tmp_path / "cheat")
     (tmp_path / "empty").mkdir()
+    (own := tmp_path / "own").mkdir()
+    State("their_exercise").write(own)
     before = contents(tmp_path)
-    done = tutorial("report", honest, cheat, tmp_path / "empty", "--as", "csv")
+    done = tutorial("report", honest, cheat, tmp_path / "empty", own, "--as", "csv")
     assert done.exit_code == 1
     assert contents(tmp_path) == before
-    one, two, three = csv.DictReader(io.StringIO(done.stdout))
+    one, two, three, four = csv.DictReader(io.StringIO(done.stdout))
     assert one["name"] == "'=honest", "a spreadsheet would take the name for a formula"
     assert (one["step01_setup met"], one["step01_setup of"]) == ("4", "5")
     assert one | two == two | {"name": "cheat"} | {key: two[key] for key in ("changed",)}
     assert one["note"].startswith("config/settings.py")
     assert three["name"] == "empty"
     assert "no Django project" in three["note"]
+    assert "There is no step or exercise 'their_exercise'" in four["note"]
 
 
 def test_a_report_has_a_row_for_each_playground(tutorial, tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tutorial.course.assignment import Assignment, Requirement, find_assignment
+from tutorial.course.assignment import Assignment, UnknownAssignment, find_assignment
 from tutorial.course.files import project_files
 from tutorial.course.steps import all_steps, number
 from tutorial.course.version import course_version
@@ -24,6 +24,7 @@ from tutorial.learn.sections import sections
 
 # Of what `check --json` prints. A field more is no new version; one that is gone or means something else is.
 VERSION = 1
+MET = ("done", "skipped")  # states that count as met
 AT_ONCE = 2  # playgrounds that are judged side by side: most of a check's time is waiting
 
 
@@ -31,26 +32,24 @@ def as_json(assignment: Assignment, verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as docs/check.schema.json describes it."""
     titles = {required: title for title, part in sections(assignment).items() for required in part}
     listed = list(dict.fromkeys([*assignment.requirements, *verdict.required]))
-    problems: dict[Requirement | None, Problem] = {}
-    for problem in verdict.problems:
-        problems.setdefault(problem.requirement, problem)
+    first = {problem.requirement: problem for problem in reversed(verdict.problems)}
     return {
         "version": VERSION,
         "course": course_version(),
         "assignment": assignment.name,
         "done": verdict.good,
-        "met": len(verdict.names("done")) + len(verdict.names("skipped")),
+        "met": sum(its in MET for its in verdict.states.values()),
         "of": len(listed),
         "seconds": round(verdict.seconds, 1),
         "requirements": [
             {
                 "name": required.name,
                 "text": required.text,
-                "assignment": home(required),
+                "assignment": required.module.removeprefix("test_"),
                 "section": titles.get(required, ""),
                 "state": verdict.states.get(required, "not judged"),
                 "seconds": round(verdict.took[required], 2) if required in verdict.took else None,
-                "problem": described(problems.get(required)),
+                "problem": described(first.get(required)),
             }
             for required in listed
         ],
@@ -58,11 +57,6 @@ def as_json(assignment: Assignment, verdict: Verdict) -> dict[str, Any]:
         "problems": [described(problem) for problem in verdict.problems if not problem.requirement],
         "notes": verdict.notes,
     }
-
-
-def home(required: Requirement) -> str:
-    """Return the name of the step or exercise to which a requirement belongs."""
-    return required.module.removeprefix("test_")
 
 
 def described(problem: Problem | None) -> dict[str, Any] | None:
@@ -95,15 +89,12 @@ class Mark:
     note: str = ""
 
 
-def mark(directory: Path, name: str | None = None) -> Mark:
+def mark(directory: Path, assignment: Assignment | None = None) -> Mark:
     """Judge a playground by all of its requirements.
 
     Args:
         directory: The playground, or a repository that has one in `playground/`.
-        name: The step or exercise to judge it by; else the one that it is at.
-
-    Raises:
-        UnknownAssignment: There is none of that name.
+        assignment: The step or exercise to judge it by; else the one that it is at.
     """
     found = Mark(directory.resolve().name)
     try:
@@ -112,15 +103,15 @@ def mark(directory: Path, name: str | None = None) -> Mark:
         files = {path: file.stat().st_mtime for path, file in project_files(project).items() if path != STATE}
         found.changed = f"{datetime.fromtimestamp(max(files.values())):%Y-%m-%d %H:%M}" if files else ""
         found.course = State.read(project).course
-        assignment = find_assignment(name) if name else current_assignment(project, None)[0]
+        assignment = assignment or current_assignment(project, None)[0]
         found.assignment = assignment.name
         verdict = check(project, assignment, go_on="all")
-    except (CannotCheck, WrongUse, OSError) as error:
+    except (CannotCheck, WrongUse, UnknownAssignment, OSError) as error:
         found.note = " ".join(str(error).split())
         return found
-    for required in dict.fromkeys([*assignment.requirements, *verdict.required]):
-        found.of[home(required)] = found.of.get(home(required), 0) + 1
-    met = Counter(home(required) for required, its in verdict.states.items() if its in ("done", "skipped"))
+    judged = as_json(assignment, verdict)["requirements"]
+    met = Counter(each["assignment"] for each in judged if each["state"] in MET)
+    found.of = dict(Counter(each["assignment"] for each in judged))
     found.met = {each: met[each] for each in found.of}
     if verdict.problems:
         found.note = f"{verdict.problems[0].place}: {verdict.problems[0].what}"
@@ -134,15 +125,15 @@ def mark_all(
 
     Args:
         directories: The playgrounds.
-        name: As for `mark`.
+        name: The step or exercise to judge all by; else each by the one that it is at.
         on_mark: Called with each mark as it is known, in order.
 
     Raises:
         UnknownAssignment: There is no step or exercise of that name.
     """
-    marks = []
+    marks, assignment = [], find_assignment(name) if name else None
     with ThreadPoolExecutor(AT_ONCE) as lanes:
-        for found in lanes.map(lambda directory: mark(directory, name), directories):
+        for found in lanes.map(lambda directory: mark(directory, assignment), directories):
             marks.append(found)
             on_mark(found)
     return marks
@@ -150,10 +141,8 @@ def mark_all(
 
 def columns(marks: Sequence[Mark]) -> list[str]:
     """Return the steps and exercises that any playground was judged by, the steps first."""
-    judged = {name for mark in marks for name in mark.of}
-    return [step.name for step in all_steps() if step.name in judged] + sorted(
-        judged - {step.name for step in all_steps()}
-    )
+    steps = {step.name for step in all_steps()}
+    return sorted({name for mark in marks for name in mark.of}, key=lambda name: (name not in steps, name))
 
 
 def table(marks: Sequence[Mark]) -> Table:
@@ -190,7 +179,7 @@ def as_csv(marks: Sequence[Mark]) -> str:
 
 def harmless(cell: object) -> object:
     """Return a cell that no spreadsheet takes for a formula: the texts come from learners."""
-    return f"'{cell}" if str(cell).startswith(("=", "+", "-", "@", "\t")) else cell
+    return f"'{cell}" if str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def report_json(marks: Sequence[Mark]) -> str:
