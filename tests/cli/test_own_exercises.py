@@ -3,9 +3,9 @@
 import pytest
 
 from tests.cli.conftest import replace
-from tutorial.course.assignment import Assignment, all_exercises
+from tutorial.course.assignment import all_exercises
 from tutorial.course.steps import find_step
-from tutorial.learn.own_exercises import faults, new_exercise, text_faults
+from tutorial.learn.own_exercises import faults, new_exercise
 
 FULL = find_step("1") / "config/settings.py"
 
@@ -15,11 +15,6 @@ def mine(tmp_path, monkeypatch):
     """A new exercise, outside the course."""
     monkeypatch.setenv("TUTORIAL_EXERCISES", str(tmp_path / "own"))
     return new_exercise("slow-reader", "1")
-
-
-def assignment(directory):
-    """Return it as an assignment, even if it can't be found."""
-    return Assignment(directory.name, find_step("1"), directory)
 
 
 def test_a_new_exercise_is_good_and_is_found_everywhere(tutorial, mine, tmp_path):
@@ -35,6 +30,9 @@ def test_a_new_exercise_is_good_and_is_found_everywhere(tutorial, mine, tmp_path
     assert tutorial("check", "slow_reader", tmp_path / "play").exit_code == 0
 
 
+TEST, SETTINGS = "test_slow_reader.py", "solution/config/settings.add.py"
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
@@ -42,58 +40,42 @@ def test_a_new_exercise_is_good_and_is_found_everywhere(tutorial, mine, tmp_path
         ("README.md", "minutes: 15", "minutes: 1", "README.md: minutes is 1. Write a whole number"),
         ("README.md", "## Why\n", "## Because\n", "README.md: the section `## Why` is missing."),
         ("README.md", "<details><summary>How it looks", "<p>", "README.md: it has 1 hints."),
-        ("test_slow_reader.py", '    """The settings', '    "" or """The settings', "has no docstring"),
-        (
-            "solution/config/settings.add.py",
-            "GREETING",
-            FULL.read_text() + "GREETING",
-            "lines are the step's",
-        ),
-    ],
-)
-def test_each_fault_of_the_text_is_named(mine, file, old, new, said):
-    """Minutes, sections, hints, docstrings, lines of the step: a line that names the file."""
-    assert list(text_faults(assignment(mine))) == []
-    replace(mine, file, old, new)
-    if "settings" in file:
-        (mine / file).rename(mine / "solution/config/settings.py")
-    [fault] = text_faults(assignment(mine))
-    assert said in fault
-    assert "\n" not in fault
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
-    [
+        (TEST, '    """The settings', '    "" or """The settings', "has no docstring"),
+        (SETTINGS, "GREETING", FULL.read_text() + "GREETING", "lines are the step's"),
         ("README.md", "---\nstep", "step", "README.md: it must begin with `step:`"),
         ("README.md", "step: step01_setup", "step: step09", "README.md: it must begin with `step:`"),
-        ("test_slow_reader.py", "def test_", "def try_", "it has no test"),
-        (
-            "test_slow_reader.py",
-            'assert getattr(settings, "GREETING", None)',
-            "assert True",
-            "asks for nothing",
-        ),
-        ("solution/config/settings.add.py", '"hello"', '""', "With the solution it isn't done"),
+        ("README.md", "minutes: 15", "minutes: [15", "README.md: it must begin with `step:`"),
+        (TEST, "def test_", "def try_", f"{TEST}: it has no test"),
+        (TEST, "def test_", "def test ", f"{TEST}: Python can't read it"),
+        (TEST, 'assert getattr(settings, "GREETING", None)', "assert True", f"{TEST}: without the solution"),
+        (SETTINGS, '"hello"', '""', "With the solution it isn't done: config/settings.py"),
     ],
 )
-def test_what_does_not_judge_is_named(mine, file, old, new, said):
-    """No front matter, no test, a test that asks for nothing, a solution that solves nothing."""
+def test_each_fault_is_named(mine, file, old, new, said):
+    """A text, a test or a solution that won't do is one line, and other commands go on."""
     replace(mine, file, old, new)
-    found = list(faults(mine))
-    assert any(said in fault for fault in found), found
+    if "lines are the step's" in said:
+        (mine / file).rename(mine / "solution/config/settings.py")
+    fault = next(faults(mine))
+    assert said in fault
+    assert "\n" not in fault
+    all_exercises()
 
 
 def test_a_half_written_exercise_harms_nothing_else(tutorial, mine):
     """Without its front matter it isn't in the list, and every command works; lint names the fault."""
-    (mine / "README.md").write_text("nothing\n")
+    (mine / "solution/picture.png").write_bytes(b"\xff")
+    assert tutorial("exercise", "lint").output == "1 looked at: good.\n"
+    for content in (b"---\nstep: 1\nminutes: x\n---\n", b"\xff", b"nothing\n"):
+        (mine / "README.md").write_bytes(content)
+        assert tutorial("list").exit_code == 0
     assert "slow_reader" not in {each.name for each in all_exercises()}
-    assert tutorial("list").exit_code == 0
     done = tutorial("exercise", "lint", "slow-reader")
     assert done.exit_code == 1
     assert done.output.startswith("slow_reader: README.md: it must begin with")
     (mine / "README.md").unlink()
-    assert "slow_reader: README.md: missing." in tutorial("exercise", "lint").output
+    (mine.parent / ".git").mkdir()
+    assert tutorial("exercise", "lint").output.startswith("slow_reader: README.md: missing.")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What a learner has to do: a step or an exercise, its finished files, and its tests' requirements."""
 
 import ast
-import contextlib
 import difflib
 import os
 from collections.abc import Iterable
@@ -11,11 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tutorial.course.compose import additions, compose, read_files
 from tutorial.course.files import project_files
-from tutorial.course.front_matter import NoFrontMatter, front_matter, minutes
+from tutorial.course.front_matter import front_matter, minutes
 from tutorial.course.steps import ROOT, UnknownStep, all_steps, find_step, number
 
 EXERCISES = ROOT / "exercises"
@@ -192,13 +189,10 @@ def all_exercises() -> list[Assignment]:
     names = {assignment.name for assignment in found}
     for readme in (readme for place in own_places() for readme in place.glob("*/README.md")):
         # One that is half written is no reason for every command to fail: `exercise lint` names its faults.
-        with contextlib.suppress(
-            NoFrontMatter, UnknownStep, KeyError, TypeError, AttributeError, yaml.YAMLError
-        ):
-            assignment = Assignment(
-                readme.parent.name, find_step(front_matter(readme)["step"]), readme.parent
-            )
-            if assignment.name not in names and assignment.minutes and assignment.requirements:
+        with suppress(Exception):
+            step = find_step(front_matter(readme)["step"])
+            assignment = Assignment(readme.parent.name, step, readme.parent)
+            if assignment.name not in names and assignment.minutes > 0 and assignment.requirements:
                 found.append(assignment)
     return sorted(found, key=lambda assignment: (assignment.step.name, assignment.minutes, assignment.name))
 

@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from tutorial.course.assignment import EXERCISES, Assignment, UnknownAssignment, all_exercises, own_places
 from tutorial.course.compose import DoesNotFit, target_of
 from tutorial.course.files import project_files, write_files
-from tutorial.course.front_matter import NoFrontMatter, front_matter
-from tutorial.course.steps import UnknownStep, find_step
+from tutorial.course.front_matter import front_matter
+from tutorial.course.steps import find_step
 from tutorial.learn.check import CannotCheck, check
 from tutorial.learn.explain import graded_hints
 
@@ -136,8 +138,14 @@ def faults(directory: Path) -> Iterator[str]:
     try:
         about = front_matter(readme)
         assignment = Assignment(name, find_step(str(about["step"])), directory)
-    except (NoFrontMatter, UnknownStep, KeyError, TypeError) as error:
-        yield f"README.md: it must begin with `step:` and `minutes:` between two lines of dashes ({error})."
+    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        yield f"README.md: it must begin with `step:` and `minutes:` between two lines of dashes ({why})."
+        return
+    try:
+        asked = assignment.requirements
+    except (SyntaxError, UnicodeDecodeError) as error:
+        yield f"{test.name}: Python can't read it ({error})."
         return
     yield from text_faults(assignment)
     try:
@@ -145,7 +153,7 @@ def faults(directory: Path) -> Iterator[str]:
     except DoesNotFit as error:
         yield str(error).partition("\n")[0]
         return
-    if not assignment.requirements:
+    if not asked:
         yield f"{test.name}: it has no test. Write functions whose names begin with test_."
         return
     yield from judged(assignment, {}, solved=False)
@@ -169,11 +177,12 @@ def text_faults(assignment: Assignment) -> Iterator[str]:
         if count < FEWEST_HINTS:
             yield f"README.md: it has {count} hints. Write {FEWEST_HINTS} or more, each in <details>."
     for name, path in project_files(assignment.exercise / "solution").items():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        again = 0 if name.endswith(".patch") else repeated(name, path.read_text(), assignment.step)
-        if lines and again / len(lines) > MOST_REPEATED:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        count = sum(bool(line.strip()) for line in text.splitlines())
+        again = 0 if name.endswith(".patch") else repeated(name, text, assignment.step)
+        if again > MOST_REPEATED * count:
             yield (
-                f"solution/{name}: {again} of {len(lines)} lines are the step's. Write a patch, "
+                f"solution/{name}: {again} of {count} lines are the step's. Write a patch, "
                 f"{target_of(name)}.patch, or what is added: exercises/README.md says how."
             )
 
@@ -200,16 +209,11 @@ def judged(assignment: Assignment, files: dict[str, bytes], solved: bool) -> Ite
             # Files that the solution adds would be missed before any test runs.
             write_files({name: b"" for name in assignment.solution if not (project / name).exists()}, project)
         verdict = check(project, assignment, go_on="all")
-    own = {required.name for required in assignment.requirements}
-    tried = {required.name: its for required, its in verdict.states.items() if required.name in own}
+    tried = {verdict.states.get(required) for required in assignment.requirements} - {None}
     if solved and not verdict.good:
-        first = verdict.problems[0] if verdict.problems else None
-        yield (
-            f"With the solution it isn't done: {first.place}: {first.what}"
-            if first
-            else "With the solution nothing was judged."
-        )
-    elif not solved and tried and "not yet" not in tried.values():
+        wrong = [f"it isn't done: {problem.place}: {problem.what}" for problem in verdict.problems[:1]]
+        yield f"With the solution {wrong[0] if wrong else 'nothing was judged.'}"
+    elif not solved and tried and "not yet" not in tried:
         yield f"test_{assignment.name}.py: without the solution it passes too, so it asks for nothing."
 
 
@@ -223,10 +227,8 @@ def lint(names: list[str]) -> Iterator[tuple[str, str]]:
         UnknownAssignment: There is none of that name.
         CannotCheck: Nothing can be run here.
     """
-    directories = [find_directory(name) for name in names]
-    if not names:
-        directories = [path for place in own_places() for path in sorted(place.iterdir()) if path.is_dir()]
-    for directory in directories:
+    every = (path for place in own_places() for path in sorted(place.glob("[a-z]*/")))
+    for directory in [find_directory(name) for name in names] or every:
         try:
             for fault in faults(directory):
                 yield directory.name, fault
