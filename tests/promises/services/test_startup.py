@@ -16,6 +16,7 @@ from tutorial.testing.site import PRODUCTION, Site
 
 UVICORN = ("-m", "uvicorn", "--port", "0", "config.asgi:application")
 WORKER = ("-m", "celery", "-A", "config", "worker", "--concurrency", "1")
+SENTINELS = "must look like sentinel://host:26379,host:26379/name"
 ADDRESSES = runpy.run_path(str(STEP / "config/addresses.py"))
 
 
@@ -37,36 +38,24 @@ def refusal(words, **env):
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("reader", "url", "words"),
     [
-        ("postgres://chat:top/secret@127.0.0.1/chat", "DATABASE_URL can't be read"),
-        ("127.0.0.1", "DATABASE_URL can't be read"),
-        ("mysql://chat:secret@127.0.0.1/chat", "DATABASE_URL must look like postgres://"),
-        ("postgres://chat:secret@127.0.0.1", "DATABASE_URL must look like postgres://"),
-        ("", "DATABASE_URL can't be read"),
+        ("database_of", "postgres://chat:top/secret@127.0.0.1/chat", "DATABASE_URL can't be read"),
+        ("database_of", "127.0.0.1", "DATABASE_URL can't be read"),
+        ("database_of", "mysql://chat:secret@127.0.0.1/chat", "DATABASE_URL must look like postgres://"),
+        ("database_of", "postgres://chat:secret@127.0.0.1", "DATABASE_URL must look like postgres://"),
+        ("database_of", "", "DATABASE_URL can't be read"),
+        ("layer_hosts", "sentinel://127.0.0.1:26379", SENTINELS),
+        ("layer_hosts", "sentinel://:secret@127.0.0.1:port/name", SENTINELS),
+        ("layer_hosts", "http://127.0.0.1", "REDIS_URL must be redis://"),
+        ("layer_hosts", "redis://127.0.0.1:6379 127.0.0.1:6380", "REDIS_URL must be redis://"),
+        ("layer_hosts", "", "REDIS_URL must be redis://"),
     ],
 )
-def test_an_address_that_is_none_is_refused(url, words):
-    """DATABASE_URL must be a PostgreSQL address; the line shows no password."""
+def test_an_address_that_is_none_is_refused(reader, url, words):
+    """DATABASE_URL must be PostgreSQL, REDIS_URL brokers or named sentinels; no password is shown."""
     with pytest.raises(SystemExit, match=words) as refused:
-        ADDRESSES["database_of"](url)
-    assert "secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("sentinel://127.0.0.1:26379", "must look like sentinel://host:26379,host:26379/name"),
-        ("sentinel://:secret@127.0.0.1:port/name", "must look like sentinel://host:26379,host:26379/name"),
-        ("http://127.0.0.1", "REDIS_URL must be redis://"),
-        ("redis://127.0.0.1:6379 127.0.0.1:6380", "REDIS_URL must be redis://"),
-        ("", "REDIS_URL must be redis://"),
-    ],
-)
-def test_a_broker_address_that_is_none_is_refused(url, words):
-    """REDIS_URL must be addresses of brokers, or of sentinels with the name they watch."""
-    with pytest.raises(SystemExit, match=words) as refused:
-        ADDRESSES["layer_hosts"](url)
+        ADDRESSES[reader](url)
     assert "secret" not in str(refused.value)
 
 
