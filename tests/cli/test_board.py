@@ -6,6 +6,7 @@ import json
 import secrets
 import signal
 import socket
+import time
 from dataclasses import replace
 
 import psutil
@@ -352,9 +353,10 @@ def test_what_cannot_be_opened_is_one_line(tmp_path):
     assert "The report cannot be written to" in said
 
 
-async def test_its_end_forgets_everything_but_the_report(tmp_path):
-    """Ctrl-C writes the report that was asked for; nothing else is left, and no process."""
-    report = tmp_path / "report.md"
+async def test_its_end_forgets_everything_but_the_report(tmp_path, monkeypatch):
+    """Ctrl-C writes the report, with the room's time of day; nothing else is left, and no process."""
+    report, began = tmp_path / "report.md", int(time.time())
+    monkeypatch.setenv("TZ", "Nepal-5:45")
     with Board("--report", str(report)) as board:
         async with full_room(board, {"mika": sign("step01_setup", 2)}):
             await board.room(lambda room: room["people"][0]["met"] == 2)
@@ -365,7 +367,9 @@ async def test_its_end_forgets_everything_but_the_report(tmp_path):
         psutil.wait_procs(children, timeout=60)
         assert not any(child.is_running() for child in children)
     assert "| mika | step 1 \\(setup\\) |" in report.read_text().replace("(setup)", "\\(setup\\)")
-    assert "mika joined" in report.read_text()
+    times = (time.gmtime(when + 5.75 * 3600) for when in range(began, int(time.time()) + 1))
+    lines = {f"- {time.strftime('%H:%M', when)} mika joined" for when in times}
+    assert lines & set(report.read_text().splitlines())
 
 
 @pytest.mark.asyncio(loop_scope="module")

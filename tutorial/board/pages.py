@@ -5,13 +5,15 @@ from pathlib import Path
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
+from tutorial.course.steps import find_step
+
 HERE = Path(__file__).parent / "static"
+STYLE = find_step("5") / "static/style.css"  # the board looks like the course
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-def page(request: HttpRequest, name: str = "board.html") -> HttpResponse:
+def page(request: HttpRequest, file: Path = HERE / "board.html") -> HttpResponse:
     """Return one of the files, which never has anything about a learner in it."""
-    file = HERE / name
     answer = HttpResponse(file.read_bytes(), content_type=f"{TYPES[file.suffix]}; charset=utf-8")
     answer["Cache-Control"] = "no-store"
     return answer
@@ -19,5 +21,5 @@ def page(request: HttpRequest, name: str = "board.html") -> HttpResponse:
 
 urlpatterns = [
     path("", page),
-    *(path(file.name, page, {"name": file.name}) for file in sorted(HERE.iterdir())),
+    *(path(file.name, page, {"file": file}) for file in (STYLE, *sorted(HERE.iterdir()))),
 ]

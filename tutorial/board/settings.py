@@ -27,6 +27,7 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 ROOT_URLCONF = "tutorial.board.pages"
+TIME_ZONE = None  # the machine's own: Django would set the process to Chicago's
 USE_TZ = True
 
 CHANNEL_LAYERS = {
