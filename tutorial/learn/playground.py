@@ -52,6 +52,7 @@ class State:
         hints: How many hints have been given for a mistake.
         left_open: The tests of earlier steps that were not met when the learner went on, by pytest's names.
         course: The version of the course that the playground was made with, or an empty text.
+        explained: For each step, the sections of which it was said why they matter.
     """
 
     assignment: str = ""
@@ -62,6 +63,7 @@ class State:
     hints: dict[str, int] = field(default_factory=dict)
     left_open: list[str] = field(default_factory=list)
     course: str = ""
+    explained: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, directory: Path) -> "State":
@@ -175,7 +177,8 @@ def start(assignment: Assignment, directory: Path) -> Path | None:
     """
     directory = directory.absolute()
     refuse_course(directory)
-    done = State.read(directory).done if (directory / STATE).is_file() else {}
+    before = State.read(directory) if (directory / STATE).is_file() else State()
+    done = before.done
     last = number(assignment.step) - (not assignment.exercise)
     for step in all_steps()[:last]:  # it is laid out finished
         done[step.name] = [required.name for required in find_assignment(step.name).requirements]
@@ -185,7 +188,7 @@ def start(assignment: Assignment, directory: Path) -> Path | None:
         try:
             new = beside(directory, made)
             write_files(assignment.beginning, new)
-            State(assignment.name, done, course=course_version()).write(new)
+            State(assignment.name, done, course=course_version(), explained=before.explained).write(new)
             make_repository(new, f"Start of {assignment.title}")
             if not os.path.lexists(directory):
                 new.rename(directory)

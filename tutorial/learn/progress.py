@@ -25,7 +25,7 @@ from tutorial.learn.render import (
     show_verdict,
     why_text,
 )
-from tutorial.learn.sections import plain, sections, why
+from tutorial.learn.sections import plain, sections
 
 
 def judge(
@@ -56,15 +56,16 @@ def judge(
     """
     state = State.read(project)
     classroom.tell(state, assignment)
-    stuck, before = state.stuck, set(state.done.get(assignment.name, []))
+    stuck = state.stuck
     needs_more = 0 < len(plain(assignment)) < len(assignment.requirements)
     # With the time: a save that changes nothing shows the same again.
     begins = f"{datetime.now():%H:%M:%S} Checking {project} against {assignment.title} ..."
     console.print(Text(begins, "dim"), soft_wrap=True)
     with Progress(console) as progress:
-        said = set[str]()
+        said, reason = set[str](), ""
 
         def on_change(verdict: Verdict) -> None:
+            nonlocal reason
             progress.show(verdict)
             if on_problem and verdict.problems and "problem" not in said:
                 said.add("problem")
@@ -80,10 +81,11 @@ def judge(
                 # Now: to judge the rest may take a minute.
                 said.add("plain")
                 console.print(plain_works(assignment, words))
-            # One section's only: the first that is done. A later one may hold by chance, before its turn.
-            if on_problem and "why" not in said and (title := completed(assignment, before, verdict)):
-                said.add("why")
-                console.print(why_text(assignment, title))
+            # One section's only, the first that is done: the next has its turn with the next check.
+            if not reason and (reason := completed(assignment, state, verdict)):
+                state.explained.setdefault(assignment.name, []).append(reason)
+                if on_problem:
+                    console.print(why_text(assignment, reason))
 
         try:
             verdict = check(
@@ -102,22 +104,19 @@ def judge(
             raise
     keep(console, project, state, assignment, verdict)
     show_verdict(console, assignment, verdict, state, words, go_on == "all", verbose, only, "problem" in said)
-    if not on_problem and (title := completed(assignment, before, verdict)):
-        console.print(why_text(assignment, title))
+    if reason and not on_problem:
+        console.print(why_text(assignment, reason))
     return verdict
 
 
-def completed(assignment: Assignment, before: set[str], verdict: Verdict) -> str:
-    """Return the title of the first section that a check has completed and that says why it matters.
-
-    Args:
-        before: The names of the requirements that were met before the check.
-    """
-    proven = set(verdict.names("done")) - before
-    met = (before | proven | set(verdict.names("skipped"))) - set(verdict.names("not yet"))
+def completed(assignment: Assignment, state: State, verdict: Verdict) -> str:
+    """Return the title of the first section that a check shows to be done and that wasn't explained yet."""
+    done = set(verdict.names("done"))
+    before = {*state.done.get(assignment.name, []), *verdict.names("skipped")}
+    met = done | before - set(verdict.names("not yet"))
     for title, part in sections(assignment).items():
         names = {required.name for required in part}
-        if names <= met and names & proven and any(why(assignment, title)):
+        if names <= met and names & done and title not in state.explained.get(assignment.name, []):
             return title
     return ""
 
