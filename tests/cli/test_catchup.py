@@ -61,9 +61,26 @@ def test_your_own_files_are_kept_beside_the_lessons(tutorial, mine):
 def test_back_at_the_plain_version_a_later_file_is_out_of_the_way(tutorial, mine):
     """Without a name it is the section in work; what the lesson makes only later is kept aside."""
     done = tutorial("catchup", "--dir", mine, answer="y\n")
-    assert "beginning of “The plain version”?" in done.output
+    assert "to just before “The plain version”?" in done.output
     assert not (mine / "chat/consumers.py").exists()
     assert kept(mine / "chat") == {"consumers.py": "# my own\n"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_the_longest_message_is_delivered_whole",
+        "✗ A message of exactly 4,096 bytes of\n    UTF-8 is delivered whole. [日本語]",
+    ],
+)
+def test_a_requirement_leads_to_just_before_its_section(tutorial, mine, name):
+    """Named as `check` shows it, or as its test is; the answer says which section that is."""
+    done = tutorial("catchup", name, "--dir", mine, "--yes")
+    assert done.exit_code == 0, done.stderr
+    where = "just before “A frame that is no message”, where “A message of exactly 4,096 bytes of UTF-8 is"
+    assert where in done.output
+    expected = typed_before(STEP_2, "A frame that is no message")
+    assert (mine / "chat/consumers.py").read_text() == expected["chat/consumers.py"]
 
 
 @needs_git
@@ -83,7 +100,11 @@ def test_git_has_what_was_there_before(tutorial, mine):
     [
         ("that is", "'that is' is in more than one section"),
         ("A visitor without name", "Did you mean A visitor without a name?"),
-        ("nonsense", "Step 2 (consumer) has no 'nonsense'."),
+        ("nonsense", "Step 2 (consumer) has no 'nonsense'. There are: The plain version, A room called"),
+        (
+            "A binary frame gets an error, and the connection goes on",
+            "Did you mean A binary frame is answered",
+        ),
     ],
 )
 def test_an_unknown_section_is_one_line(tutorial, mine, name, said):

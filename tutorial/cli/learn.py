@@ -193,15 +193,19 @@ def solve(
 def catchup(
     requirement: Annotated[
         str,
-        typer.Argument(metavar="SECTION", help="A section's title or a requirement; else the one in work."),
+        typer.Argument(
+            metavar="REQUIREMENT",
+            help="A requirement, as check shows it, or a section's title; else the section in work.",
+        ),
     ] = "",
     directory: Annotated[Path | None, typer.Option("--dir", metavar="DIR", help=PLAYGROUND)] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Bring your playground to the beginning of a section.
 
-    You get the files as the lesson has them there. Your own are kept beside them, with the date in their
-    names, and files that the lesson doesn't know stay as they are.
+    For a requirement, it is the section that it's in. You get the files as the lesson has them there. Your
+    own are kept beside them, with the date in their names, and files that the lesson doesn't know stay as
+    they are.
     """
     from tutorial.learn import classroom
     from tutorial.learn.playground import State, refuse_course
@@ -213,12 +217,13 @@ def catchup(
     if assignment.exercise:
         raise fail(f"{assignment.title.capitalize()} has no sections. Begin again: tutorial exercise NAME", 2)
     state = State.read(project)
-    title = (
-        find_section(assignment, requirement) if requirement else in_work(assignment, state.done, state.stuck)
-    )
+    title, asked = in_work(assignment, state.done, state.stuck), ""
+    if requirement:
+        title, asked = find_section(assignment, requirement)
     if not title:
         raise fail(f"You have met all of {assignment.title}. Name a section to go back to it.", 2)
-    if not yes and not typer.confirm(f"Bring {project} to the beginning of “{title}”?"):
+    place = f"just before “{title}”" + (f", where “{asked}” is" if asked else "")
+    if not yes and not typer.confirm(f"Bring {project} to {place}?"):
         raise typer.Exit(1)
     changed = catch_up(assignment, project, title)
     for name, kept in changed:
@@ -226,7 +231,7 @@ def catchup(
     classroom.tell(state, assignment)
     if not changed:
         typer.echo("Nothing to change: your files are the lesson's.")
-    typer.echo(f"Now read on at “{title}” in {assignment.readme}")
+    typer.echo(f"You are {place}. Read on there: {assignment.readme}")
 
 
 def list_assignments(directory: Directory = None) -> None:

@@ -72,33 +72,40 @@ def typed_before(assignment: Assignment, title: str) -> Typed:
     return files
 
 
-def find_section(assignment: Assignment, name: str) -> str:
+def find_section(assignment: Assignment, name: str) -> tuple[str, str]:
     """Return the title of the section that a person named, or in which a named requirement is.
 
     Args:
         assignment: A step.
-        name: A part of a title, or of a requirement's name or text; upper or lower case.
+        name: A title, or a requirement's text as `check` shows it or name; or a part of one, in any case.
+
+    Returns:
+        The title, and the text of the requirement if that was named, else an empty text.
 
     Raises:
         UnknownAssignment: Nothing, or more than one section, is called so.
     """
-    parts, wanted = sections(assignment), name.strip().casefold()
-    by_title = [title for title in parts if wanted in title.casefold()]
-    exact = [title for title in parts if wanted == title.casefold()]
-    within = [
-        title
-        for title, part in parts.items()
-        if any(wanted.replace(" ", "_") in each.name or wanted in each.text.casefold() for each in part)
-    ]
+    parts = sections(assignment)
+    wanted = re.sub(r"^[✓✗ ]+| \[.*\]$", "", " ".join(name.split())).casefold()
+    texts = [(title, each) for title, part in parts.items() for each in part]
+    exact = {title: "" for title in parts if wanted == title.casefold()}
+    exact |= {title: each.text for title, each in texts if wanted in (each.name, each.text.casefold())}
+    by_title = {title: "" for title in parts if wanted in title.casefold()}
+    within = {
+        title: each.text
+        for title, each in texts
+        if wanted.replace(" ", "_") in each.name or wanted in each.text.casefold()
+    }
     for found in (exact, by_title, within):
         if len(found) == 1:
-            return found[0]
+            return found.popitem()
     among = by_title or within
     if among:
         raise UnknownAssignment(
             f"{name!r} is in more than one section: {', '.join(among)}. Name one of them."
         )
-    raise UnknownAssignment(f"{assignment.title.capitalize()} has no {name!r}. {nearest(name, parts)}")
+    near = nearest(name, [*parts, *(each.text for _, each in texts)], parts)
+    raise UnknownAssignment(f"{assignment.title.capitalize()} has no {name!r}. {near}")
 
 
 def catch_up(assignment: Assignment, project: Path, title: str) -> list[tuple[str, str]]:
