@@ -1,5 +1,6 @@
 """Reads the addresses of the database and the brokers. A wrong one ends the program, with one line."""
 
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -7,12 +8,13 @@ import dj_database_url
 
 def database_of(url):
     """Return Django's settings for DATABASE_URL: postgres://user:password@host:5432/name"""
-    try:
+    database = {"ENGINE": ""}
+    with suppress(ValueError):
         database = dj_database_url.parse(url, conn_health_checks=True)
-    except ValueError as error:
-        raise SystemExit(f"DATABASE_URL can't be read: {error}") from None
     if not database["ENGINE"].endswith(".postgresql") or not database["HOST"] or not database["NAME"]:
-        raise SystemExit("DATABASE_URL must look like postgres://user:password@host:5432/name.")
+        raise SystemExit(
+            "DATABASE_URL must look like postgres://user:password@host:5432/name. A / in the password is %2F."
+        )
     try:
         import psycopg  # noqa: F401
     except ImportError as error:

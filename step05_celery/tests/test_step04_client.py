@@ -174,12 +174,15 @@ async def test_a_line_says_whose_it_is_and_when_it_came(enter):
     for page in alice, bob:
         await page.clock.set_fixed_time("2026-01-05T12:05:09Z")
     await say(alice, "what time is it?")
+    await expect(messages(bob)).to_have_count(1)
     await say(bob, "about noon, somewhere")
     for page, own, time, exact in (alice, 0, "21:05", "21:05:09"), (bob, 1, "7:05 AM", "7:05:09 AM"):
         await expect(messages(page)).to_have_count(2)
         boxes = [await messages(page).nth(index).bounding_box() for index in range(2)]
         log = await page.get_by_role("log").bounding_box()
-        assert boxes[own]["x"] > log["x"] + 50 > boxes[1 - own]["x"]
+        indented = [box["x"] > log["x"] + 50 for box in boxes]
+        assert indented[own], "your own line is on the left"
+        assert not indented[1 - own], "the other's line is on the right"
         shown = await messages(page).first.evaluate("line => getComputedStyle(line, '::after').content")
         assert shown.replace("\u202f", " ") == f'"{time}"'
         assert exact in (await messages(page).first.get_attribute("title")).replace("\u202f", " ")

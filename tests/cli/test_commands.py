@@ -17,6 +17,7 @@ from tests.cli.conftest import contents, replace
 from tutorial.course.assignment import all_exercises, exercise_assignment, step_assignment
 from tutorial.course.files import write_files
 from tutorial.course.steps import ROOT, all_steps, find_step
+from tutorial.learn.explain import graded_hints
 from tutorial.learn.playground import STATE, State, start
 from tutorial.learn.sections import plain
 from tutorial.learn.watch import Events
@@ -51,6 +52,11 @@ def test_each_call_of_hint_says_more(tutorial, mine):
     # Another mistake begins anew.
     note(mine, mistake="NameError: name 'hashlib' is not defined")
     assert tutorial("hint", 3, mine).output.startswith("Hint 1 of 6")
+    # What `check` has printed with it is no news.
+    note(mine, mistake="another", hint=graded_hints(step_assignment("3"), STUCK)[0])
+    fresh = tutorial("hint", 3, mine).output
+    assert fresh.startswith("Hint 1 of 5")
+    assert "Follow one message" not in fresh
 
 
 def test_a_file_that_is_missing_has_hints_too(tutorial, mine):
@@ -164,6 +170,18 @@ def test_list_says_where_one_is(tutorial, mine):
         assert ("you are here" in line) == (assignment.name == "step03_routing")
         assert ("✓" in line) == (assignment.name == "step02_consumer")
     assert f"Your code: {mine}" in lines
+
+
+@pytest.mark.parametrize("command", ["compare", "hint"])
+def test_a_reader_who_has_seen_enough_ends_a_command_in_silence(mine, command):
+    """As with `tutorial compare | head`: the pipe is closed, and nothing more is said."""
+    note(mine, stuck=STUCK, place="chat/consumers.py")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tutorial", command, "3", str(mine)]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=600)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_commands_work_from_inside_the_playground(tutorial, mine, monkeypatch):

@@ -158,6 +158,7 @@ TABLE = {
         "errors are not shown": ("error_from", "if (data.error)", "if (false)"),
         "listening to Enter": ("composition", SUBMIT, PRESS + SUBMIT),
         "readers are torn to the end": ("looks_back", "own || isAtEnd()", "true"),
+        "a function that is not there": ("two_people", "function showUnread()", "function showUnred()"),
         "a time in one language": ("when_it_came", "toLocaleTimeString([], ", 'toLocaleTimeString("en", '),
     },
     (4, CONSUMERS): {
@@ -287,6 +288,11 @@ SAYS = {
         IMPORT_ROUTING.strip(),
         "asgi.py imports chat.routing after get_asgi_application()",
         "Move this line below that call.",
+    ),
+    "a function that is not there": (
+        'log.addEventListener("scroll", showUnread)',
+        "What alice sends",
+        "The page's script stops there.",
     ),
     "chat is not included": ("", "What alice sends", 'must include("chat.urls")'),
     "a template that is not there": ("chat/rom.html", "What alice sends", "has chat/rom.html"),

@@ -1,6 +1,8 @@
 """What a command answers when it cannot do its work: a line on standard error, and an exit code."""
 
 import functools
+import os
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import ParamSpec
@@ -45,6 +47,10 @@ def answering(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
             raise fail("Stopped. Nothing of yours is lost.", 130) from None
         except ModuleNotFoundError as error:
             raise fail(f"This needs more packages ({error.name}). Run `make setup` once.", 2) from None
+        except BrokenPipeError:
+            # The reader has seen enough, as `head` has. What is still to be written goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
         except OSError as error:
             place = error.filename or "the disk"
             raise fail(f"{error.strerror or error}: {place}. Nothing of yours is lost.", 2) from None

@@ -137,6 +137,7 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     sign = symptom(event["server"], f"{event['error']}: {event['message']}")
     frames = [tuple(frame) for frame in (*reversed(event["frames"]), *reversed(event["server_frames"]))]
     candidates = [(file, 0) for file in sign.files] if sign else []
+    frames = [*page_frames(event["page"], project), *frames]
     candidates += [*frames, *((file, 0) for file in known["files"])]
     if assignment.exercise and re.search("frame|socket", required.text, re.IGNORECASE):
         candidates += [(file, 0) for file in new_consumers(project, assignment)]
@@ -146,6 +147,9 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     if sign:
         hint = sign.hint
         seen = sign.text if sign.text in short(event["server"]) else seen
+    elif event["page"]:
+        seen = f"Uncaught {short(event['page'].splitlines()[0])}"
+        hint = "The page's script stops there. The browser's console (F12) shows the same."
     elif undefined := re.search(r"name '(\w+)' is not defined", f"{event['message']}\n{event['server']}"):
         hint = name_hint(undefined[1], file, project / file, assignment.solution)
     elif file in pending:
@@ -164,6 +168,14 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     what = f"{required.text} [{case}]" if case else required.text
     server = event["server"] if short(event["server"]) != seen else ""
     return Problem(what, file, line, required, expected, seen, server, hint, event["traceback"])
+
+
+def page_frames(error: str, project: Path) -> list[tuple[str, int]]:
+    """Return the places in a project's scripts that are in an exception's stack, as a browser writes it."""
+    found = re.findall(r"/(static/[^\s:?]+\.js)\S*?:(\d+):\d+", error)
+    return [
+        (name, int(line)) for path, line in found for name in project_files(project) if name.endswith(path)
+    ]
 
 
 def new_consumers(project: Path, assignment: Assignment) -> list[str]:

@@ -49,6 +49,7 @@ class State:
         stuck: The first requirement that is not met, or an empty text.
         place: The file to look at for it.
         mistake: What went wrong there, without what differs from run to run.
+        hint: The hint that was shown with it.
         hints: How many hints have been given for a mistake.
         left_open: The tests of earlier steps that were not met when the learner went on, by pytest's names.
         course: The version of the course that the playground was made with, or an empty text.
@@ -60,6 +61,7 @@ class State:
     stuck: str = ""
     place: str = ""
     mistake: str = ""
+    hint: str = ""
     hints: dict[str, int] = field(default_factory=dict)
     left_open: list[str] = field(default_factory=list)
     course: str = ""
@@ -178,17 +180,13 @@ def start(assignment: Assignment, directory: Path) -> Path | None:
     directory = directory.absolute()
     refuse_course(directory)
     before = State.read(directory) if (directory / STATE).is_file() else State()
-    done = before.done
-    last = number(assignment.step) - (not assignment.exercise)
-    for step in all_steps()[:last]:  # it is laid out finished
-        done[step.name] = [required.name for required in find_assignment(step.name).requirements]
     with ended_by_signals():
         directory.parent.mkdir(parents=True, exist_ok=True)
         made: list[Path] = []
         try:
             new = beside(directory, made)
             write_files(assignment.beginning, new)
-            State(assignment.name, done, course=course_version(), explained=before.explained).write(new)
+            State(assignment.name, before.done, course=course_version(), explained=before.explained).write(new)
             make_repository(new, f"Start of {assignment.title}")
             if not os.path.lexists(directory):
                 new.rename(directory)

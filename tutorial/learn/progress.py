@@ -25,7 +25,7 @@ from tutorial.learn.render import (
     show_verdict,
     why_text,
 )
-from tutorial.learn.sections import plain, sections
+from tutorial.learn.sections import ahead, plain, sections
 
 
 def judge(
@@ -92,7 +92,11 @@ def judge(
                 project,
                 assignment,
                 # What is in work first: the last problem, unless the saved files don't concern it.
-                first=[*filter(None, [stuck, *first] if stuck in first else [*first, stuck])],
+                first=[
+                    name
+                    for name in ([stuck, *first] if stuck in first else [*first, stuck])
+                    if name and name not in ahead(assignment, state.done)
+                ],
                 leave_out=state.left_open if assignment.name == state.assignment else (),
                 go_on=go_on,
                 only=only,
@@ -148,7 +152,7 @@ def remember(state: State, assignment: Assignment, verdict: Verdict) -> None:
     if problem or verdict.good:
         state.stuck = problem.requirement.name if problem and problem.requirement else ""
         state.place = problem.file if problem else ""
-        state.mistake = mistake(problem) if problem else ""
+        state.mistake, state.hint = (mistake(problem), problem.hint) if problem else ("", "")
 
 
 def is_earlier(assignment: Assignment, name: str) -> bool:
@@ -174,7 +178,8 @@ def next_hint(project: Path, assignment: Assignment) -> str:
     about = f"{state.stuck or place}: {state.mistake}"
     if not place:
         raise UnknownAssignment("No problem is known. Check everything: tutorial check --all")
-    known = [*graded_hints(assignment, state.stuck), f"The text about {place} is in {assignment.readme}."]
+    graded = [text for text in graded_hints(assignment, state.stuck) if text != state.hint]
+    known = [*graded, f"The text about {place} is in {assignment.readme}."]
     if place in assignment.solution:
         name = assignment.name if assignment.exercise else str(number(assignment.step))
         known.append(f"See what differs: tutorial compare {name} --only {place}")

@@ -35,6 +35,15 @@ def in_work(assignment: Assignment, done: dict[str, list[str]], stuck: str = "")
     return next((title for title, part in parts.items() if {each.name for each in part} - met), "")
 
 
+def ahead(assignment: Assignment, done: dict[str, list[str]]) -> set[str]:
+    """Return the names of the requirements in the sections after the first that isn't done: not their turn yet."""
+    met, parts = set(done.get(assignment.name, [])), iter(sections(assignment).values())
+    for part in parts:
+        if {required.name for required in part} - met:
+            break
+    return {required.name for part in parts for required in part}
+
+
 def why(assignment: Assignment, title: str) -> tuple[str, str]:
     """Return why a section of a step matters, and where there is more; empty texts for an exercise."""
     known = read_hints("why").get(assignment.name.partition("_")[0], {})

@@ -191,7 +191,7 @@ def run_step(step: Path, host: str, port: int) -> int:
         NoBroker: There is no broker, and none can be embedded.
     """
     if problem := port_problem(host, port):
-        command = "make run PORT=" if step in all_steps() else "tutorial run --port "
+        command = "make run PORT=" if os.environ.get("MAKELEVEL") else "tutorial run --port "
         way_out = f"Try another: {command}{another_port(port)}"
         raise CannotRun(f"Cannot listen on {host} port {port}: {problem}.\n{way_out}")
     # Until honcho takes over, Ctrl-C interrupts; a closed terminal ends everything too.

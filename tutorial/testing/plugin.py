@@ -151,6 +151,7 @@ async def open_page(browser: "Browser", site: Site) -> AsyncIterator["OpenPage"]
     from playwright.async_api import expect
 
     contexts: list[BrowserContext] = []
+    site.page_errors.clear()
 
     async def open_page(url: str, user: str | None = None, **options: Any) -> "Page":
         context = await browser.new_context(**options)
@@ -161,6 +162,7 @@ async def open_page(browser: "Browser", site: Site) -> AsyncIterator["OpenPage"]
                 [{"name": "sessionid", "value": value, "domain": "127.0.0.1", "path": "/"}]
             )
         page = await context.new_page()
+        page.on("pageerror", lambda error: site.page_errors.append(error.stack or str(error)))
         begin = time.monotonic()
         answer = await page.goto(url)
         if answer and answer.status in (404, 500):

@@ -121,6 +121,7 @@ class Site:
         self._directory = Path(tempfile.mkdtemp(prefix="site-"))
         self._processes: list[Process] = []
         self._shared: dict[str, Server] = {}
+        self.page_errors: list[str] = []  # what scripts did not catch, in pages of the test that runs
         self.env = {
             "DJANGO_SETTINGS_MODULE": "config.settings",
             **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},

@@ -19,10 +19,12 @@ def verdicts(request, tmp_path_factory):
     No test waits for long, as on an idle machine: what would come late then has failed as well.
     """
 
-    def judge(name):
+    directory = tmp_path_factory.mktemp("mistakes")
+
+    def judge(number, name):
         mistake = MISTAKES[name]
         assignment = step_assignment(str(mistake.step))
-        project = copy_project(assignment.step, tmp_path_factory.mktemp("mistake"))
+        project = copy_project(assignment.step, directory / str(number))
         change(project, mistake.changes)
         return project, check(project, assignment, go_on="hardened", only=mistake.test)
 
@@ -33,7 +35,7 @@ def verdicts(request, tmp_path_factory):
             for item in request.session.items
             if item.module is request.module and "[" in item.name
         ]
-        yield {name: lanes.submit(judge, name) for name in selected}
+        yield {name: lanes.submit(judge, number, name) for number, name in enumerate(selected)}
 
 
 @pytest.mark.parametrize("name", [*reversed(MISTAKES)])

@@ -40,11 +40,11 @@ def refusal(words, **env):
 @pytest.mark.parametrize(
     ("reader", "url", "words"),
     [
-        ("database_of", "postgres://chat:top/secret@127.0.0.1/chat", "DATABASE_URL can't be read"),
-        ("database_of", "127.0.0.1", "DATABASE_URL can't be read"),
+        ("database_of", "postgres://chat:top/secret@127.0.0.1/chat", "DATABASE_URL must look like postgres://"),
+        ("database_of", "127.0.0.1", "DATABASE_URL must look like postgres://"),
         ("database_of", "mysql://chat:secret@127.0.0.1/chat", "DATABASE_URL must look like postgres://"),
         ("database_of", "postgres://chat:secret@127.0.0.1", "DATABASE_URL must look like postgres://"),
-        ("database_of", "", "DATABASE_URL can't be read"),
+        ("database_of", "postgres//chat", "DATABASE_URL must look like postgres://"),
         ("layer_hosts", "sentinel://127.0.0.1:26379", SENTINELS),
         ("layer_hosts", "sentinel://:secret@127.0.0.1:port/name", SENTINELS),
         ("layer_hosts", "http://127.0.0.1", "REDIS_URL must be redis://"),
@@ -61,7 +61,7 @@ def test_an_address_that_is_none_is_refused(reader, url, words):
 
 def test_an_address_is_refused_before_anything_starts():
     """The line is all that such an address leads to."""
-    assert "DATABASE_URL can't be read" in refusal(WORKER, DATABASE_URL="nothing")
+    assert "DATABASE_URL must look like postgres://" in refusal(WORKER, DATABASE_URL="nothing")
 
 
 def test_a_missing_driver_is_named(monkeypatch):

@@ -158,7 +158,8 @@ def failure(
             test = [path.name, line, linecache.getline(str(path), line).strip()]
         elif place := own_place(root, path, line):
             frames.append(place)
-    said = server_said(item)
+    site = getattr(item, "funcargs", {}).get("site")
+    said = server_said(getattr(site, "output", ""))
     return {
         "error": type(error).__name__,
         "message": shown_message(error),
@@ -167,6 +168,7 @@ def failure(
         "test": test,
         "server": last_error(said),
         "server_frames": own_frames(root, said),
+        "page": next(iter(getattr(site, "page_errors", ())), "")[:LONGEST],
         "traceback": str(report.longrepr)[-10 * LONGEST :],
     }
 
@@ -186,9 +188,8 @@ def own_place(root: Path, path: Path, line: int) -> list[str | int] | None:
     return None
 
 
-def server_said(item: pytest.Item) -> str:
+def server_said(output: str) -> str:
     """Return the last traceback that a server or worker has printed, or an empty text."""
-    output: str = getattr(getattr(item, "funcargs", {}).get("site"), "output", "")
     return (
         output[-100_000:].rpartition("Traceback (most recent call last)")[2] if "Traceback" in output else ""
     )

@@ -20,7 +20,13 @@ from tutorial.services.signals import uninterrupted
 OUTPUT_KEPT = 64 * 1024  # bytes
 OUTPUT_LIMIT = 64 * 1024 * 1024  # bytes; what prints more is ended
 # What Python's faulthandler prints above the stacks of a program that took too long.
-TIMEOUT = re.compile(r"^Timeout \(\d+:\d\d:\d\d(?:\.\d+)?\)!$", re.MULTILINE)
+# pytest's dots may stand before it.
+TIMEOUT = re.compile(r"Timeout \(\d+:\d\d:\d\d(?:\.\d+)?\)!$", re.MULTILINE)
+# What a learner may have exported for a try is no part of the project that is judged.
+UNWANTED = (
+    *("PYTEST_", "DJANGO_SETTINGS_MODULE", "TUTORIAL_FIRST", "COV_", "COVERAGE"),
+    *("SECRET_KEY", "ALLOWED_HOSTS", "HTTPS", "EMAIL_", "DATABASE_", "CELERY_BROKER_URL", "VISIBILITY_TIMEOUT"),
+)
 
 
 @dataclass
@@ -63,9 +69,8 @@ def supervise(
         env: More variables for its environment.
     """
     mark = uuid.uuid4().hex
-    unwanted = ("PYTEST_", "DJANGO_SETTINGS_MODULE", "TUTORIAL_FIRST", "COV_", "COVERAGE")
     guard_children()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(UNWANTED)}
     report.touch()
     popen = subprocess.Popen(  # noqa: S603
         command,
