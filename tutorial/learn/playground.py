@@ -186,7 +186,9 @@ def start(assignment: Assignment, directory: Path) -> Path | None:
         try:
             new = beside(directory, made)
             write_files(assignment.beginning, new)
-            State(assignment.name, before.done, course=course_version(), explained=before.explained).write(new)
+            State(assignment.name, before.done, course=course_version(), explained=before.explained).write(
+                new
+            )
             make_repository(new, f"Start of {assignment.title}")
             if not os.path.lexists(directory):
                 new.rename(directory)

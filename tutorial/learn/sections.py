@@ -36,7 +36,7 @@ def in_work(assignment: Assignment, done: dict[str, list[str]], stuck: str = "")
 
 
 def ahead(assignment: Assignment, done: dict[str, list[str]]) -> set[str]:
-    """Return the names of the requirements in the sections after the first that isn't done: not their turn yet."""
+    """Return the names of the requirements in the sections after the first that is not done."""
     met, parts = set(done.get(assignment.name, [])), iter(sections(assignment).values())
     for part in parts:
         if {required.name for required in part} - met:

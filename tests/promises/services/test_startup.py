@@ -40,7 +40,11 @@ def refusal(words, **env):
 @pytest.mark.parametrize(
     ("reader", "url", "words"),
     [
-        ("database_of", "postgres://chat:top/secret@127.0.0.1/chat", "DATABASE_URL must look like postgres://"),
+        (
+            "database_of",
+            "postgres://chat:top/secret@127.0.0.1/chat",
+            "DATABASE_URL must look like postgres://",
+        ),
         ("database_of", "127.0.0.1", "DATABASE_URL must look like postgres://"),
         ("database_of", "mysql://chat:secret@127.0.0.1/chat", "DATABASE_URL must look like postgres://"),
         ("database_of", "postgres://chat:secret@127.0.0.1", "DATABASE_URL must look like postgres://"),

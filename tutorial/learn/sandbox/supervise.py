@@ -20,12 +20,20 @@ from tutorial.services.signals import uninterrupted
 OUTPUT_KEPT = 64 * 1024  # bytes
 OUTPUT_LIMIT = 64 * 1024 * 1024  # bytes; what prints more is ended
 # What Python's faulthandler prints above the stacks of a program that took too long.
-# pytest's dots may stand before it.
+# pytest's dots may be before it, in the same line.
 TIMEOUT = re.compile(r"Timeout \(\d+:\d\d:\d\d(?:\.\d+)?\)!$", re.MULTILINE)
 # What a learner may have exported for a try is no part of the project that is judged.
 UNWANTED = (
     *("PYTEST_", "DJANGO_SETTINGS_MODULE", "TUTORIAL_FIRST", "COV_", "COVERAGE"),
-    *("SECRET_KEY", "ALLOWED_HOSTS", "HTTPS", "EMAIL_", "DATABASE_", "CELERY_BROKER_URL", "VISIBILITY_TIMEOUT"),
+    *(
+        "SECRET_KEY",
+        "ALLOWED_HOSTS",
+        "HTTPS",
+        "EMAIL_",
+        "DATABASE_",
+        "CELERY_BROKER_URL",
+        "VISIBILITY_TIMEOUT",
+    ),
 )
 
 

@@ -88,7 +88,7 @@ function connect() {
   };
 
   ws.onclose = async () => {
-    // Growing, so that a server in trouble has peace; random, so that its clients do not all return at once.
+    // Growing, so that a server in trouble is not overrun; random, so that its clients do not all return at once.
     const delay = Math.random() * Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** failures);
     failures += 1;
     setTimeout(connect, delay);
