@@ -145,10 +145,10 @@ async def show(open_page):
     return show
 
 
-async def shows(notices, *titles, timeout=None):
+async def shows(notices, *titles, seconds=None):
     """Wait until the notices are about posts with these titles, and no others."""
     texts = [re.compile(re.escape(title)) for title in titles]
-    await expect(notices).to_have_text(texts, timeout=timeout)
+    await expect(notices).to_have_text(texts, timeout=seconds and 1000 * seconds)
 
 
 async def test_a_new_post_comes_at_once(server, web, listen, publish, newest):
@@ -307,7 +307,7 @@ async def test_what_was_published_while_the_server_was_dead_comes_once(site, sho
         await publish(web, "first")
         await publish(web, "second")
         await asyncio.to_thread(server.start, PATIENCE)
-        await shows(notices, "before", "first", "second", timeout=1000 * patience(PATIENCE))
+        await shows(notices, "before", "first", "second", seconds=patience(PATIENCE))
         await publish(server, "after")
         await shows(notices, "before", "first", "second", "after")
 
@@ -327,7 +327,7 @@ async def test_a_wrong_answer_is_not_the_end(show, publish, production):
         await refused.wait()
     await publish(production, "while the proxy was alone")
     await page.unroute("**/blog/events/**")
-    await shows(notices, "while the proxy was alone", timeout=1000 * patience(PATIENCE))
+    await shows(notices, "while the proxy was alone", seconds=patience(PATIENCE))
 
 
 async def test_another_sites_page_reads_nothing(open_page, web, production):
