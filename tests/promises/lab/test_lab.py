@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from websockets.asyncio.server import serve
 
-from benchmarks import load, measure, report
+from benchmarks import load, measure, notices, report
 from benchmarks.peers import AS_IS, BOUND, DOCUMENT, FAN_OUT, FASTER_LAYER, PEERS
 from tutorial.course.steps import ROOT
 from tutorial.services.ports import port_problem
@@ -206,6 +206,24 @@ def test_the_docs_show_the_kept_results():
         ]
         assert all((ROOT / "docs/load" / f"load-{name}{ending}.svg").exists() for ending in ("", "-dark"))
         assert f"```{{include}} load/load-{name}.txt\n```" in page
+
+
+def test_notices_are_measured_both_ways(tmp_path):
+    """A quick run of benchmarks.notices opens pages on both servers, and every page gets every notice."""
+    command = [sys.executable, "-m", "benchmarks.notices", "--quick", "--output", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout == (tmp_path / "notices.txt").read_text()
+    ways = json.loads((tmp_path / "notices.json").read_text())["ways"]
+    assert all(len(ways[name]["notice"]) == 1 for name in notices.WAYS)
+
+
+def test_the_page_shows_what_notices_cost():
+    """The table of docs/concepts/which-one.md matches docs/load/notices.json."""
+    kept = ROOT / "docs/load"
+    table = notices.table(json.loads((kept / "notices.json").read_text()))
+    assert (kept / "notices.txt").read_text() == table
+    assert "```{include} ../load/notices.txt\n```" in (ROOT / "docs/concepts/which-one.md").read_text()
 
 
 def test_the_kept_results_are_whole():
