@@ -63,8 +63,8 @@ else:
 FOR_A_CROWD = {
     # One retry at once: the connection from the pool may have died with the broker.
     "retry": Retry(NoBackoff(), 1),
-    # redis-py 8 would hang up after 5 s of silence, and refuse a process its 101st connection.
-    "socket_timeout": None,
+    "socket_timeout": 10,
+    # redis-py 8 would refuse a process its 101st.
     "max_connections": 10_000,
 }
 CHANNEL_LAYERS["default"]["CONFIG"] |= {

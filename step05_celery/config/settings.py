@@ -65,8 +65,8 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        # redis-py 8 hangs up after 5 s without a message; a chat may be silent for longer.
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
+        # Seconds. The broker answers every 5 s at the latest; a connection that is silent for longer is dead.
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 10}]},
     },
 }
 
@@ -86,6 +86,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # A broker that hangs must not hang the request that publishes.
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
+    # A worker asks for tasks every second. If no answer comes for 11 s, it asks on a new connection.
+    "health_check_interval": 10,
     # Seconds until a task whose worker has vanished runs again. Longer than a task and its wait for a retry.
     "visibility_timeout": int(os.environ.get("VISIBILITY_TIMEOUT", "120")),
     # Look for such tasks every 2 s; with the defaults it is every 100 s.

@@ -41,6 +41,7 @@ from tests.mistakes.symptoms.projects import (
     start,
 )
 from tests.mistakes.symptoms.projects import project as finished_app
+from tests.promises.faults.line import Line
 from tutorial.course.steps import ROOT
 from tutorial.services.ports import free_port
 from tutorial.services.processes import PATIENCE, wait_until
@@ -280,6 +281,16 @@ def killed_worker(project):
     return said
 
 
+def dead_line(project):
+    """Let a worker's connection to the broker go dead without a word, and wait until the worker notices."""
+    with Line(project.broker.port) as line:
+        worker = project.worker({"REDIS_URL": line.url})
+        line.suffer("dead")
+        worker.wait_for_output("stale connection", PATIENCE)
+        worker.kill()
+    return worker.output
+
+
 def secure_page(project):
     """Open a room over HTTPS; the page and its files come from the project's server."""
     server = project.server()
@@ -357,6 +368,7 @@ SYMPTOMS = {
     # s21 is the unchanged step, with the broker down.
     "s35": Symptom(5, shell(DELAY), {SETTINGS: RESULTS}, NO_BROKER, cure=False),
     "s37": Symptom(5, killed_worker, of("an hour until a task returns"), cure=False),
+    "s43": Symptom(5, dead_line, {SETTINGS: ('    "health_check_interval": 10,\n', "")}, cure=False),
     "c403": Symptom(3, opens("ws://{host}/chat/lobby/"), cure=False),
     "c404": Symptom(3, opens(CHAT_LOBBY), of("daphne is missing"), cure=False),
     "c500": Symptom(3, opens(CHAT_LOBBY), of("no websocket key"), cure=False),

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import allow_files
-from tests.promises.faults import broker_figures, chat_figures, data_figures, mail_figures
+from tests.promises.faults import broker_figures, chat_figures, data_figures, line_figures, mail_figures
 from tests.promises.faults.account import Account
 from tutorial.services.broker import NoBroker, server_binary
 from tutorial.services.browser import chromium
@@ -21,7 +21,7 @@ from tutorial.services.signals import ended_by_signals
 from tutorial.testing.postgres import NoPostgres, postgres_programs
 from tutorial.testing.rabbitmq import NoRabbit, rabbit_programs
 
-MODULES = (chat_figures, mail_figures, data_figures, broker_figures)
+MODULES = (chat_figures, mail_figures, line_figures, data_figures, broker_figures)
 FIGURES = {figure.__name__: figure for module in MODULES for figure in module.FIGURES}
 NUMBERS = ("sent", "delivered", "refused", "lost", "doubled")
 # 1,000 clients in one process and 1,000 sockets in another, with files and libraries besides.
