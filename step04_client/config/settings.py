@@ -64,8 +64,8 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        # Seconds. The broker answers every 5 s at the latest; a connection that is silent for longer is dead.
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 10}]},
+        # redis-py 8 hangs up after 5 s without a message; a chat may be silent for longer.
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
     },
 }
 

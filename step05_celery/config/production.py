@@ -1,6 +1,7 @@
 """Settings for a server that others use: DJANGO_SETTINGS_MODULE=config.production."""
 
 import os
+import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.retry import Retry
@@ -63,8 +64,10 @@ else:
 FOR_A_CROWD = {
     # One retry at once: the connection from the pool may have died with the broker.
     "retry": Retry(NoBackoff(), 1),
-    "socket_timeout": 10,
-    # redis-py 8 would refuse a process its 101st.
+    # Seconds. The broker answers the layer every 5 s; a connection that is silent for longer is dead.
+    # With Python 3.11, a timeout can keep a consumer from ending, so there it stays without one.
+    "socket_timeout": 10 if sys.version_info >= (3, 12) else None,
+    # redis-py 8 would refuse a process its 101st connection.
     "max_connections": 10_000,
 }
 CHANNEL_LAYERS["default"]["CONFIG"] |= {

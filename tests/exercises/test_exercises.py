@@ -17,8 +17,10 @@ each = pytest.mark.parametrize("exercise", all_exercises(), ids=lambda exercise:
 def verdicts(request, tmp_path_factory):
     """What `check` says about the selected solutions, two at a time, because most of its time is waiting."""
 
+    directory = tmp_path_factory.mktemp("solved")
+
     def judge(exercise):
-        project = copy_project(exercise.step, tmp_path_factory.mktemp(exercise.name))
+        project = copy_project(exercise.step, directory / exercise.name)
         write_files(exercise.solution, project)
         return check(project, exercise)
 

@@ -12,7 +12,7 @@ TASKS, VIEWS = "blog/tasks.py", "blog/views.py"
 # Lines of the steps.
 DAPHNE = '    "daphne",  # First: it replaces runserver with one that speaks ASGI.\n'
 REDIS_LAYER = "channels_redis.core.RedisChannelLayer"
-HOSTS = '"hosts": [{"address": REDIS_URL, "socket_timeout": 10}]'
+HOSTS = '"hosts": [{"address": REDIS_URL, "socket_timeout": None}]'
 IMPORT_ROUTING = "from chat.routing import websocket_urlpatterns\n"
 DIGEST = "hashlib.sha256(self.room_name.encode()).hexdigest()"
 CAUGHT = "(ValueError, TypeError, KeyError, AttributeError, RecursionError)"

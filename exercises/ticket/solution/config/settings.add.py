@@ -1,0 +1,9 @@
+# Shared by all processes. Django's default is the memory of one process.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "cache",
+    },
+}
+TICKET_SECONDS = int(os.environ.get("TICKET_SECONDS", "10"))
