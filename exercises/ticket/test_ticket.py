@@ -65,7 +65,7 @@ async def enters(server, ticket, **options):
 
 
 async def test_a_ticket_opens_a_socket_without_a_cookie(server, fetch):
-    """Who comes with alice's ticket speaks as alice; the server chooses the subprotocol chat."""
+    """A client with alice's ticket speaks as alice; the server chooses the subprotocol chat."""
     async with enter(server, await fetch(server)) as socket:
         assert socket.subprotocol == "chat"
         await socket.send(json.dumps({"message": "切符で来ました"}))
