@@ -86,7 +86,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # A broker that hangs must not hang the request that publishes.
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
-    # A worker asks for tasks every second. If no answer comes for 11 s, it asks on a new connection.
+    # A worker asks for tasks every second. After 11 to 21 s without an answer, it asks on a new connection.
     "health_check_interval": 10,
     # Seconds until a task whose worker has vanished runs again. Longer than a task and its wait for a retry.
     "visibility_timeout": int(os.environ.get("VISIBILITY_TIMEOUT", "120")),

@@ -34,8 +34,10 @@ STEP_2 = step_assignment("2")
 FEW = "layer_is or reaches_everyone"
 
 
-def test_a_finished_step_passes_its_own_tests():
-    """The step's tests find the step's code done. (Those of later steps: see tests/exercises.)"""
+def test_a_finished_step_passes_its_own_tests(monkeypatch):
+    """Finished is finished, whatever you exported for a try. (Later steps: see tests/exercises.)"""
+    monkeypatch.setenv("ALLOWED_HOSTS", "chat.example.com")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.production")
     verdict = check(find_step("1"), step_assignment("1"), only="layer or shows or needed")
     assert verdict.good, verdict.problems
     assert len(verdict.names("done")) >= 2

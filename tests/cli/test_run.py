@@ -175,8 +175,9 @@ def test_a_taken_port_is_named(project):
         port = listener.getsockname()[1]
         said = f"Cannot listen on 127.0.0.1 port {port}: another program listens there.\nTry another: "
         for level, command in (("1", "make run PORT="), ("", "tutorial run --port ")):
-            line = refusal("run", mine, "--port", str(port), MAKELEVEL=level)
-            assert line == f"{said}{command}{port + 1}"
+            for words in ("run",), ("run", mine):
+                line = refusal(*words, "--port", str(port), MAKELEVEL=level)
+                assert line == f"{said}{command}{port + 1}"
     assert another_port(8000) == 8080  # not 8001, where `tutorial preview` listens
 
 

@@ -56,7 +56,8 @@ def judge(
     """
     state = State.read(project)
     classroom.tell(state, assignment)
-    stuck = state.stuck
+    stuck, later = state.stuck, ahead(assignment, state.done)
+    order = [stuck, *first] if stuck in first else [*first, stuck]
     needs_more = 0 < len(plain(assignment)) < len(assignment.requirements)
     # With the time: a save that changes nothing shows the same again.
     begins = f"{datetime.now():%H:%M:%S} Checking {project} against {assignment.title} ..."
@@ -92,11 +93,7 @@ def judge(
                 project,
                 assignment,
                 # What is in work first: the last problem, unless the saved files don't concern it.
-                first=[
-                    name
-                    for name in ([stuck, *first] if stuck in first else [*first, stuck])
-                    if name and name not in ahead(assignment, state.done)
-                ],
+                first=[name for name in order if name and name not in later],
                 leave_out=state.left_open if assignment.name == state.assignment else (),
                 go_on=go_on,
                 only=only,

@@ -199,8 +199,8 @@ def still_open(project):
 
 
 def crowd(project, kind="runserver"):
-    """Let people open a socket, more than redis-py 8 allows, while the broker takes a moment to answer."""
-    server, people = project.server(kind), CROWD
+    """Let 300 people open a socket while the broker takes a moment to answer."""
+    server, people = project.server(kind), 300
     address, headers = server.websocket_url("/ws/chat/lobby/"), project.headers(server.url, "alice")
     broker, process = psutil.Process(project.broker.pid), psutil.Process(server.pid)
 
@@ -219,7 +219,7 @@ def crowd(project, kind="runserver"):
         broker.suspend()
         try:
             visits = asyncio.gather(*(visit() for _ in range(people)))
-            await asyncio.to_thread(wait_until, all_wait, PATIENCE, f"{people} connections to the broker")
+            await asyncio.to_thread(wait_until, all_wait, PATIENCE, "300 connections to the broker")
         finally:
             broker.resume()
         return await visits
@@ -235,7 +235,7 @@ def crowd_in_production(_):
     env = PRODUCTION | {"SECRET_KEY": "for-development-only"}
     with finished_app(5, env=env) as project:
         said = crowd(project, "uvicorn")
-    assert said.count("the socket is open") == CROWD, said
+    assert said.count("the socket is open") == 300, said
     return said
 
 
@@ -332,7 +332,6 @@ def of(*names):
 
 # A list of addresses alone, and what makes redis-py 7 do as redis-py 8 does by itself.
 TIMEOUT_OF_REDIS_8 = 5  # seconds
-CROWD = 150
 OF_REDIS_8 = f'{{"address": REDIS_URL, "socket_timeout": {TIMEOUT_OF_REDIS_8}, "max_connections": 100}}'
 ONLY_THE_ADDRESS = f'"hosts": [{OF_REDIS_8 if redis.__version__ < "8" else "REDIS_URL"}]'
 CELERY = ("-m", "celery", "-A", "config")

@@ -1,4 +1,4 @@
-"""The line between a program and its broker, which can go dead without a word, be cut, or be slow."""
+"""The line between a program and its broker, or a browser and servers: it may go dead, be cut, shut, or slow."""
 
 import contextlib
 import socket
@@ -9,10 +9,10 @@ from typing import Self
 
 
 class Line:
-    """Passes TCP connections on to a port of 127.0.0.1; a context manager.
+    """Passes each TCP connection on to the first port of 127.0.0.1 that takes it; a context manager.
 
     Args:
-        to: The port.
+        ports: The ports.
 
     Attributes:
         port: Where it listens.
@@ -20,8 +20,8 @@ class Line:
         open: An event; while it is clear, new connections are taken and nothing is passed on.
     """
 
-    def __init__(self, to: int):
-        self._to = to
+    def __init__(self, *ports: int):
+        self._ports = list(ports)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.delay = 0.0
@@ -34,6 +34,10 @@ class Line:
     def url(self) -> str:
         """The address of a broker at its end."""
         return f"redis://127.0.0.1:{self.port}"
+
+    def prefer(self, port: int) -> None:
+        """Pass new connections on to one port first."""
+        self._ports.sort(key=lambda each: each != port)
 
     def suffer(self, fault: str) -> None:
         """Spoil the line.
@@ -69,14 +73,14 @@ class Line:
 
     def _connect(self, near: socket.socket) -> None:
         self.open.wait()
-        try:
-            far = socket.create_connection(("127.0.0.1", self._to))
-        except OSError:
-            near.close()
-            return
-        self._pairs.append((near, far))
-        for end, other in (near, far), (far, near):
-            threading.Thread(target=self._pump, args=(end, other), daemon=True).start()
+        for port in self._ports:
+            with contextlib.suppress(OSError):
+                far = socket.create_connection(("127.0.0.1", port))
+                self._pairs.append((near, far))
+                for end, other in (near, far), (far, near):
+                    threading.Thread(target=self._pump, args=(end, other), daemon=True).start()
+                return
+        near.close()
 
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -85,7 +89,9 @@ class Line:
                     sleep(self.delay)
                 if source not in self._dead:
                     target.sendall(data)
-            if source not in self._dead:
+        # It has ended, or was reset.
+        if source not in self._dead:
+            with contextlib.suppress(OSError):
                 target.shutdown(socket.SHUT_WR)
 
     def __enter__(self) -> Self:

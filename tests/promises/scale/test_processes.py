@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from tests.promises.faults.account import Account
 from tests.promises.faults.chat import converse, crowd, hear_messages, say
-from tests.promises.scale.balancer import Balancer
+from tests.promises.faults.line import Line
 from tutorial.services.processes import PATIENCE
 from tutorial.testing.site import Server
 
@@ -44,7 +44,7 @@ async def balancer(servers):
     for server in servers:
         if not server.running:
             await asyncio.to_thread(server.start, PATIENCE)
-    async with Balancer(servers) as balancer:
+    with Line(*(server.port for server in servers)) as balancer:
         yield balancer
 
 
@@ -52,10 +52,10 @@ async def balancer(servers):
 async def test_who_was_on_a_killed_web_process_goes_on_in_the_other(open_page, balancer, servers, victim):
     """When either web process is killed, its browsers reconnect to the other and lose nothing you type."""
     killed, other = servers[victim], servers[1 - victim]
-    room = f"{balancer.url}/chat/room/?{urlencode({'name': f'victim {victim}'})}"
+    room = f"http://127.0.0.1:{balancer.port}/chat/room/?{urlencode({'name': f'victim {victim}'})}"
 
     async def enter(user, server):
-        balancer.prefer(server)
+        balancer.prefer(server.port)
         page = await open_page(room, user)
         await expect(page.get_by_role("status")).to_have_text("Connected.")
         return page
@@ -69,12 +69,12 @@ async def test_who_was_on_a_killed_web_process_goes_on_in_the_other(open_page, b
     for page in (alice, bob):  # else alice's server may die before she has her own line
         await expect(page.get_by_role("log").locator("p")).to_have_text(["alice: before"])
 
-    balancer.passing.clear()
+    balancer.open.clear()
     await asyncio.to_thread(killed.kill)
     await expect(alice.get_by_role("status")).to_contain_text("Connection lost")
     await expect(bob.get_by_role("status")).to_have_text("Connected.")
     await write(alice, "meanwhile")
-    balancer.passing.set()
+    balancer.open.set()
     await expect(alice.get_by_role("status")).to_have_text("Connected.")
     await write(bob, "welcome back")
     await expect(alice.get_by_role("log").locator("p").last).to_have_text("bob: welcome back")

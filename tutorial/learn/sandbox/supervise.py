@@ -25,15 +25,8 @@ TIMEOUT = re.compile(r"Timeout \(\d+:\d\d:\d\d(?:\.\d+)?\)!$", re.MULTILINE)
 # What a learner may have exported for a try is no part of the project that is judged.
 UNWANTED = (
     *("PYTEST_", "DJANGO_SETTINGS_MODULE", "TUTORIAL_FIRST", "COV_", "COVERAGE"),
-    *(
-        "SECRET_KEY",
-        "ALLOWED_HOSTS",
-        "HTTPS",
-        "EMAIL_",
-        "DATABASE_",
-        "CELERY_BROKER_URL",
-        "VISIBILITY_TIMEOUT",
-    ),
+    *("SECRET_KEY", "ALLOWED_HOSTS", "HTTPS", "EMAIL_", "DATABASE_"),
+    *("CELERY_BROKER_URL", "VISIBILITY_TIMEOUT"),
 )
 
 
