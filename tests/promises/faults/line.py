@@ -1,4 +1,4 @@
-"""The line between a program and its broker, or a browser and servers: it may go dead, be cut, shut, or slow."""
+"""The line between a program and its broker, or a browser and its servers, which may go dead, be cut or slow."""
 
 import contextlib
 import socket
