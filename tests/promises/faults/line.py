@@ -1,4 +1,4 @@
-"""The line between a program and its broker, or a browser and its servers, which may go dead, be cut or slow."""
+"""The line to a broker, or from a browser to its servers: it may go dead, be cut, shut, or slow."""
 
 import contextlib
 import socket
