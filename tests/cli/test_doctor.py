@@ -18,7 +18,7 @@ import redis
 
 from tutorial.course.files import copy_project
 from tutorial.services import broker, doctor, lanes
-from tutorial.services.browser import chromium
+from tutorial.services.browser import CHROMIUM_NAMES, chromium
 from tutorial.services.ports import free_port
 
 BINARY = "tutorial.services.broker.server_binary"
@@ -238,7 +238,7 @@ def test_a_program_that_does_not_start(monkeypatch, tmp_path):
     (step / "config/celery.py").write_text("raise RuntimeError('no app today')\n")
     monkeypatch.setattr(doctor, "STEP", step)
     fails("worker", "no app today", "celery -A config worker")
-    program = tmp_path / "chromium"
+    program = tmp_path / CHROMIUM_NAMES[0]
     program.write_text("#!/bin/sh\necho no display today >&2\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
