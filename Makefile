@@ -32,7 +32,7 @@ UV := uv==0.13.8
 BIN := .venv/bin
 RESOLVE = $(BIN)/uv pip compile -q --universal --generate-hashes --upgrade --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup run broker test test-all lint format diffs faults bench bench-quick notebooks notebooks-run docs slides compose-down lock clean
+.PHONY: help setup run broker test test-all lint format diffs faults bench bench-quick bench-outside notebooks notebooks-run docs slides compose-down lock clean
 
 help: ## Show what can be made
 	@sed -En 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' Makefile | while IFS=@ read -r name text; do printf '%-22s %s\n' "$$name" "$$text"; done
@@ -73,6 +73,11 @@ bench: .venv/ready-dev ## Measure servers, layers and consumers side by side
 
 bench-quick: .venv/ready-dev ## Try the load lab in under a minute; its figures mean little
 	@$(BIN)/python -m benchmarks --quick
+
+bench-outside: .venv/ready-dev ## Get what only the load lab uses: Node's packages and uvloop
+	@$(BIN)/python -m pip install --quiet --upgrade --target .uvloop uvloop==0.23.0
+	@command -v npm >/dev/null || { echo "Node is not installed, so the lab leaves its servers out."; exit 1; }
+	@npm ci --no-audit --no-fund --prefix benchmarks/outside
 
 notebooks: .venv/ready-dev ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks

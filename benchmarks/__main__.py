@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from benchmarks import measure, publishing, report
+from benchmarks import measure, peers, publishing, report
 from benchmarks.load import LoadFailed
 from benchmarks.measure import Lab, Plan, Row
 from benchmarks.peers import PEERS
@@ -32,6 +32,7 @@ PARTS: dict[str, Callable[[Lab], object]] = {
     "clients": measure.sweep_clients,
     "rooms": measure.sweep_rooms,
     "sizes": measure.sweep_sizes,
+    "idle": measure.weigh_idle,
     "queue": publishing.measure,
 }
 QUICK = Plan(
@@ -40,6 +41,7 @@ QUICK = Plan(
     sweep_seconds=0.02,
     clients=10,
     client_counts=(10, 30),
+    idle=30,
     room_counts=(1, 5),
     room_clients=10,
     sizes=(16, 1024),
@@ -82,7 +84,7 @@ def run(plan: Plan, say: Callable[[str], None], first_port: int | None) -> Row:
             parts[part] = do(lab)
             say(f"{part}: measured in {time.monotonic() - began:.0f} s.")
         return {
-            "machine": machine(),
+            "machine": machine() | {"node": peers.node_versions()},
             "plan": {"rounds": plan.rounds, "clients": plan.clients, "room_clients": plan.room_clients},
             "order": [peer.name for peer in lab.chosen],
             "gaps": lab.gaps,

@@ -55,11 +55,17 @@ class Client(WSListener):
 
     def __init__(self, crowd: "Crowd", room: int):
         self.crowd, self.room, self.heard = crowd, room, 0
+        self.entered = asyncio.get_running_loop().create_future()
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Called by picows."""
         self.transport = transport
+        self.enter()
+
+    def enter(self) -> None:
+        """Count as one of the crowd: the server has let it in."""
         self.crowd.clients.add(self)
+        self.entered.set_result(None)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Called by picows."""
@@ -80,6 +86,33 @@ class Client(WSListener):
             transport.disconnect()
 
 
+class SocketIoClient(Client):
+    """A client of a Socket.IO server, over a WebSocket from the start.
+
+    The protocol is on https://socket.io/docs/v4/socket-io-protocol/: `0` opens the connection, `40` enters
+    the namespace and is answered with the same, and `42` is an event.
+    """
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Called by picows."""
+        self.transport = transport
+        transport.send(WSMsgType.TEXT, b"40")
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Called by picows for every frame."""
+        if self.entered.done():
+            super().on_ws_frame(transport, frame)
+        elif frame.get_payload_as_bytes().startswith(b"40"):
+            self.enter()
+
+
+# For each protocol its client, and a message with a text of X.
+PROTOCOLS = {
+    "": (Client, '{"message": "X"}'),
+    "socket.io": (SocketIoClient, '42["chat",{"message": "X"}]'),
+}
+
+
 class Crowd:
     """All sockets to one server."""
 
@@ -89,7 +122,9 @@ class Crowd:
         self.refused = self.strays = 0
         self.reason = ""
 
-    async def open(self, url: str, headers: dict[str, str], count: int, rooms: int) -> Opened:
+    async def open(
+        self, url: str, headers: dict[str, str], count: int, rooms: int, protocol: str = ""
+    ) -> Opened:
         """Open sockets until there are `count`, spread evenly over `rooms`.
 
         Args:
@@ -97,20 +132,24 @@ class Crowd:
             headers: More headers for the handshake.
             count: How many sockets.
             rooms: How many rooms.
+            protocol: A key of `PROTOCOLS`: what is spoken in the frames.
         """
+        new_client, self.message = PROTOCOLS[protocol]
         gate, start = asyncio.Semaphore(HANDSHAKES), time.perf_counter()
 
         async def enter(room: int) -> None:
             async with gate:
                 try:
+                    client = new_client(self, room)
                     await ws_connect(
-                        lambda: Client(self, room),
+                        lambda: client,
                         url.replace("ROOM", f"room{room}"),
                         extra_headers=headers,
                         websocket_handshake_timeout=patience(PATIENCE),
                         logger_name="quiet",
                         proxy=None,
                     )
+                    await asyncio.wait_for(client.entered, patience(PATIENCE))
                 except (OSError, TimeoutError, ValueError, WSError) as error:
                     self.refused += 1
                     self.reason = f"{type(error).__name__}: {error}"[:200]
@@ -138,7 +177,7 @@ class Crowd:
         """
         if not self.clients:
             return {"failed": "no socket to it is open"}
-        burst = self.burst = Burst(self.clients, size)
+        burst = self.burst = Burst(self.clients, self.message.replace("X", size * "x").encode())
         processor, start = time.process_time(), time.perf_counter()
         try:
             await burst.run(seconds, rate)
@@ -161,8 +200,8 @@ class Crowd:
 class Burst:
     """Messages that are sent to all rooms in turn, and their deliveries."""
 
-    def __init__(self, clients: set[Client], size: int):
-        self.frame = json.dumps({"message": "x" * size}).encode()
+    def __init__(self, clients: set[Client], frame: bytes):
+        self.frame = frame
         rooms: dict[int, list[Client]] = defaultdict(list)
         for client in clients:
             client.heard = 0

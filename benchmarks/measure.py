@@ -14,7 +14,7 @@ import psutil
 
 from benchmarks import peers
 from benchmarks.load import Load, NoSocket, Opened
-from benchmarks.peers import PEERS, Running, processor_time
+from benchmarks.peers import AS_IS, PEERS, Running, processor_time
 from tutorial.services.broker import Broker
 from tutorial.services.ports import free_port
 from tutorial.services.processes import NotStarted
@@ -32,10 +32,11 @@ class Plan:
     """How much is measured."""
 
     rounds: int = 5  # of each measurement; the results are medians
-    seconds: float = 0.4  # of sending in a round
+    seconds: float = 0.3  # of sending in a round
     sweep_seconds: float = 0.25  # the same, in the sweeps
     clients: int = 50  # in the room for comparing all servers
-    client_counts: tuple[int, ...] = (10, 50, 200, 500, 1000, 2000)  # in one room of the chosen servers
+    client_counts: tuple[int, ...] = (10, 50, 200, 500, 2000)  # in one room of the chosen servers
+    idle: int = 10_000  # sockets to each of the chosen servers, to weigh them
     room_counts: tuple[int, ...] = (1, 10, 100)
     room_clients: int = 200  # in those rooms together
     sizes: tuple[int, ...] = (16, 256, 4096)  # bytes of a message
@@ -101,24 +102,27 @@ class Lab:
 
     def _check(self) -> None:
         """Say before the run what can't be measured here."""
-        plan, swept = self.plan, sum(peer.swept for peer in self.chosen)
-        wanted = max(plan.client_counts) * swept + SPARE_FILES
+        plan = self.plan
+        for peer in self.chosen:
+            if reason := peers.missing(peer, self.ports[peer]):
+                self.leave_out(peer.name, reason)
+        here = [peer for peer in self.chosen if peer.name not in self.gaps]
+        swept = sum(peer.swept for peer in here)
+        wanted = max(max(plan.client_counts) * swept, plan.idle) + SPARE_FILES
         allowed = allow_files(wanted)
         few = f"Open files: {allowed} are allowed here, and"
-        least = max(len(self.chosen) * plan.clients, swept * plan.room_clients) + SPARE_FILES
+        least = max(len(here) * plan.clients, swept * plan.room_clients) + SPARE_FILES
         if allowed < least:
             raise TooFewFiles(
                 f"{few} at least {least} are needed. "
                 f"Raise the limit with ulimit -n {wanted}, or ask who set it."
             )
-        # The load generator holds the sockets to all swept servers at a time.
+        # The load generator holds the sockets to all swept servers at a time, and idle ones to one.
+        self.idle = min(plan.idle, allowed - SPARE_FILES)
         self.client_counts = [count for count in plan.client_counts if count * swept + SPARE_FILES <= allowed]
         if len(self.client_counts) < len(plan.client_counts):
             last = f"stops at {self.client_counts[-1]} clients" if self.client_counts else "is left out"
             self.note(f"{few} {wanted} are needed (ulimit -n). The sweep of clients {last}.")
-        for peer in self.chosen:
-            if reason := peers.missing(peer, self.ports[peer]):
-                self.leave_out(peer.name, reason)
 
     def _start(self, stack: ExitStack) -> None:
         for peer in self.chosen:
@@ -150,7 +154,8 @@ class Lab:
         """Open sockets to each server until there are `clients`; say so if it refuses some."""
 
         def enter(running: Running) -> Opened:
-            name, address = running.peer.name, {"url": running.rooms, "headers": running.headers}
+            name, peer = running.peer.name, running.peer
+            address = {"url": running.rooms, "headers": running.headers, "protocol": peer.protocol}
             self._crowded.add(name)
             answer: Opened = self._load.order(name, "open", **address, count=clients, rooms=rooms)
             if refused := answer["refused"]:
@@ -253,22 +258,41 @@ def compare(lab: Lab) -> dict[str, Row]:
 
 
 def sweep_clients(lab: Lab) -> list[Row]:
-    """Measure the swept servers with ever more sockets in one room, and what an idle one weighs."""
-    rows, before = [], 0
-    empty = lab.each(lab.swept(), Running.memory)
+    """Measure the swept servers with ever more sockets in one room."""
+    rows = []
     for count in lab.client_counts:
-        opened = lab.open(lab.swept(), count)
-        heavy = lab.each(lab.swept(), Running.memory)
-        for row in lab.sweep({"clients": count}):
-            name, held = row["server"], opened[row["server"]]["open"]
-            row |= {"held": held, "refused": opened[name]["refused"]}
-            row["handshakes"] = (count - before) / opened[name]["seconds"]
-            row["memory"] = (heavy[name] - empty[name]) / max(1, held)
-            rows.append(row)
-        before = count
+        lab.open(lab.swept(), count)
+        rows += lab.sweep({"clients": count})
     lab.close()
     lab.each(lab.swept(), settle)
     return rows
+
+
+def weigh_idle(lab: Lab) -> list[Row]:
+    """Open many sockets to one swept server after another, and weigh them."""
+
+    def weigh(running: Running) -> Row:
+        # What a server has once taken from the system it mostly keeps, so it starts anew.
+        running.stop()
+        running.start(60)
+        empty = running.memory()
+        name, rooms = running.peer.name, max(1, lab.idle // lab.plan.clients)
+        if not (answers := lab.open([running], lab.idle, rooms)):
+            raise NotStarted(lab.gaps[name])
+        opened = answers[name]
+        memory = (running.memory() - empty) / max(1, opened["open"])
+        lab.close()
+        return {
+            "server": name,
+            "held": opened["open"],
+            "refused": opened["refused"],
+            "handshakes": opened["open"] / opened["seconds"],
+            "memory": memory,
+        }
+
+    # Step 5's sockets weigh the same with either layer, and their handshakes take longest.
+    chosen = [running for running in lab.swept() if running.peer.name != AS_IS]
+    return list(lab.each(chosen, weigh).values())
 
 
 def sweep_rooms(lab: Lab) -> list[Row]:

@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 from rich.table import Table
 
-from benchmarks.peers import AS_IS, BOUND, DOCUMENT, FAN_OUT, FASTER_LAYER
+from benchmarks.peers import AS_IS, BOUND, DOCUMENT, FAN_OUT, FASTER_LAYER, NODE_IO, NODE_WS
 
 # Okabe and Ito's colours, which people with any kind of colour vision can tell apart.
 COLORS = {
@@ -23,6 +23,9 @@ COLORS = {
     BOUND: "#6B7280",
 }
 OTHER = "#9CA3AF"
+# From outside Python; only in the comparisons.
+OUTSIDE = {NODE_WS: "#009E73", NODE_IO: "#CC79A7"}
+CHOICES = COLORS | OUTSIDE
 MARKERS = dict(zip(COLORS, "so^Dv", strict=True))
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -55,6 +58,8 @@ SWEEPS = {
     "sizes": ("size", "bytes of a message"),
 }
 COST = "processor time per delivery (µs)"
+# Clients in a room, in the comparison with other stacks, and their marks.
+ROOMS = {50: "o", 500: "D"}
 Results = dict[str, Any]  # as in results.json
 
 
@@ -82,10 +87,11 @@ def rows(results: Results) -> list[tuple[str, ...]]:
 def caption(results: Results) -> str:
     """Return a sentence about the measurement and its machine."""
     machine, plan = results["machine"], results["plan"]
+    node = f" Node {machine['node']['node']}," if machine["node"] else ""
     return (
         f"One process, one room of {plan['clients']} clients; medians of {plan['rounds']} rounds, "
         f"the lowest and the highest in brackets. "
-        f"{machine['cores']} cores, Python {machine['python']}, {machine['date']}."
+        f"{machine['cores']} cores, Python {machine['python']},{node} {machine['date']}."
     )
 
 
@@ -118,10 +124,9 @@ def cost(results: Results, name: str) -> float | None:
     return median
 
 
-def largest(results: Results, name: str) -> Results | None:
-    """Return a server's row with the most clients in the sweep, or None if it was not measured."""
-    chosen = [row for row in results["clients"] if row["server"] == name]
-    return max(chosen, key=lambda row: row["clients"], default=None)
+def idle(results: Results, name: str) -> Results | None:
+    """Return the row of a server's idle sockets, or None if they were not weighed."""
+    return next((row for row in results["idle"] if row["server"] == name), None)
 
 
 def gains(results: Results) -> str:
@@ -145,11 +150,11 @@ def gains(results: Results) -> str:
 
 
 def sockets(results: Results) -> str:
-    """Return a table for the docs: the sockets of the swept servers, and what each weighs and costs."""
+    """Return a table for the docs: what an idle socket weighs and what a handshake costs."""
     lines = []
-    for name in COLORS:
-        if row := largest(results, name):
-            memory, handshakes = f"{row['memory'] / 1000:.0f}", f"{row['handshakes']:.0f}"
+    for name in CHOICES:
+        if row := idle(results, name):
+            memory, handshakes = f"{row['memory'] / 1000:.0f}", f"{row['handshakes']:,.0f}"
             lines.append((name, f"{row['held']:,}", str(row["refused"]), memory, handshakes))
     return listing(("server", "sockets held", "refused", "kB for an idle one", "handshakes/s"), lines, 4)
 
@@ -169,7 +174,7 @@ def queue(results: Results) -> str:
 
 def million(results: Results) -> str:
     """Return a table for the docs: the arithmetic for a million sockets, from the measured figures."""
-    row, document, each = largest(results, FAN_OUT), cost(results, DOCUMENT), cost(results, FAN_OUT)
+    row, document, each = idle(results, FAN_OUT), cost(results, DOCUMENT), cost(results, FAN_OUT)
     if row is None or document is None or each is None:
         return "There are no figures of the servers that this arithmetic needs.\n"
     people, room, pause, process = 1_000_000, 50, 600, 20_000
@@ -192,6 +197,16 @@ def million(results: Results) -> str:
     return listing(("what", "from", "result"), lines, 1)
 
 
+def choice_rows(results: Results) -> list[tuple[str, dict[int, Results]]]:
+    """Return each swept server with its rows of the rooms that a choice is shown for, by their clients."""
+    found = []
+    for name in CHOICES:
+        rows = {row["clients"]: row for row in results["clients"] if row["server"] == name}
+        if shown := {count: rows[count] for count in ROOMS if count in rows}:
+            found.append((name, shown))
+    return found
+
+
 def canvas(height: float, title: str, **labels: Any) -> tuple[Figure, Axes]:
     """Return a picture and its axes. Not pyplot's: the importing program chooses its backend.
 
@@ -212,6 +227,18 @@ def costs_found(results: Results) -> str:
     return (
         f"Tuned, a delivery costs {document / tuned:.0f} times less than in the tutorial's stack, "
         f"and {tuned / limit:.1f} times as much as the limit"
+    )
+
+
+def choice_found(results: Results) -> str:
+    """Return what the comparison with other stacks says, in a sentence."""
+    costs = [cost(results, name) for name in (FASTER_LAYER, FAN_OUT, NODE_IO)]
+    if None in costs:
+        return "What a delivery costs with other stacks"
+    step, tuned, other = (1e6 * each for each in costs if each)
+    return (
+        f"Socket.IO delivers for {other:.1f} µs, the tuned consumer for {tuned:.1f}, "
+        f"step 5 with the pub/sub layer for {step:.0f}"
     )
 
 
@@ -238,6 +265,12 @@ def pictures(results: Results) -> dict[str, str]:
     """Return the docs' pictures by name, with the figures they show in words for those who don't see them."""
     costs = [f"{name} {1e6 * row['server_time']['median']:.1f}" for name, row in results["servers"].items()]
     texts = {"costs": f"{costs_found(results)}. {COST}: {', '.join(costs)}."}
+    said = []
+    for name, rows in choice_rows(results):
+        figures = [f"{1e6 * row['server_time']['median']:.1f}" for row in rows.values()]
+        said.append(f"{name} {' and '.join(figures)}")
+    counts = " and ".join(map(str, ROOMS))
+    texts["choice"] = f"{choice_found(results)}. {COST} in rooms of {counts}: {', '.join(said)}."
     for part in SWEEPS:
         measured = {row["server"] for row in results[part]}
         found = [sweep_found(results, part, name) for name in COLORS if name in measured]
@@ -253,13 +286,41 @@ def draw_costs(results: Results) -> Figure:
     reach += [[end - middle for middle, end in zip(medians, high, strict=True)]]
     across = f"{COST},\none room of {results['plan']['clients']} clients"
     figure, axes = canvas(0.62 * len(names) + 1.6, costs_found(results), xlabel=across)
-    colors = [COLORS.get(name, OTHER) for name in names]
+    colors = [CHOICES.get(name, OTHER) for name in names]
     ink = matplotlib.rcParams["text.color"]
     axes.barh(names, medians, xerr=reach, color=colors, ecolor=ink, capsize=3, height=0.4)
     for position, (name, median, end) in enumerate(zip(names, medians, high, strict=True)):
-        axes.text(0, position + 0.26, name, va="bottom", fontweight="bold" if name in COLORS else "normal")
+        axes.text(0, position + 0.26, name, va="bottom", fontweight="bold" if name in CHOICES else "normal")
         axes.text(end + max(high) / 60, position, f"{median:.1f}", va="center")
     axes.set(xlim=(0, 1.15 * max(high)), ylim=(-0.5, len(names) - 0.2))
+    axes.yaxis.set_visible(False)
+    return figure
+
+
+def draw_choice(results: Results) -> Figure:
+    """Draw what a delivery costs in a small and in a large room, for our servers and for others."""
+    chosen = choice_rows(results)[::-1]
+    figure, axes = canvas(0.62 * len(chosen) + 1.8, choice_found(results), xscale="log", xlabel=COST)
+    for position, (name, rows) in enumerate(chosen):
+        axes.text(0, position + 0.28, name, va="bottom", transform=axes.get_yaxis_transform())
+        costs = {count: 1e6 * row["server_time"]["median"] for count, row in rows.items()}
+        axes.plot(list(costs.values()), [position] * len(costs), color=CHOICES[name], lw=2)
+        far = max(costs, key=lambda count: costs[count])
+        for count, each in costs.items():
+            axes.plot(each, position, ROOMS[count], color=CHOICES[name], markersize=8)
+            away, side = (9, "left") if count == far else (-9, "right")
+            axes.annotate(
+                f"{each:.1f}", (each, position), (away, 0), textcoords="offset points", ha=side, va="center"
+            )
+    ink = matplotlib.rcParams["text.color"]
+    for count, mark in ROOMS.items():
+        axes.plot([], [], mark, color=ink, label=f"a room of {count}")
+    figure.legend(loc="outside lower left", ncols=2, frameon=False)
+    low, high = axes.get_xlim()
+    axes.set(xlim=(low / 1.6, high * 1.6), ylim=(-0.5, len(chosen) - 0.1))
+    axes.set_xticks([tick for tick in (5, 10, 20, 50, 100, 200, 500) if low / 1.6 <= tick <= high * 1.6])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.minorticks_off()
     axes.yaxis.set_visible(False)
     return figure
 
@@ -290,7 +351,8 @@ def draw_sweep(results: Results, part: str) -> Figure:
         # Where no other line is: the second and third come closely below the first, and steep ones meet.
         second, steep = name in (AS_IS, FASTER_LAYER), ys[-1] > 2 * ys[0]
         at, side = (0, "left") if second or steep else (-1, "right")
-        away = (0, -16 if second or (steep and name != DOCUMENT) else 7)
+        # The limit is the lowest.
+        away = (0, -16 if second or name == BOUND or (steep and name != DOCUMENT) else 7)
         text = axes.annotate(name, (xs[at], ys[at]), away, textcoords="offset points", ha=side)
         text.set_path_effects([withStroke(linewidth=4, foreground=axes.get_facecolor())])
         ends |= set(xs)
@@ -316,7 +378,8 @@ def write(results: Results, directory: Path) -> None:
         (directory / f"load-{name}.txt").write_text(picture)
     for ending, style in ("", STYLE), ("-dark", STYLE | DARK):
         with matplotlib.rc_context(style):
-            drawn = {"costs": draw_costs(results)} | {part: draw_sweep(results, part) for part in SWEEPS}
+            drawn = {"costs": draw_costs(results), "choice": draw_choice(results)}
+            drawn |= {part: draw_sweep(results, part) for part in SWEEPS}
             for name, figure in drawn.items():
                 # Without a date.
                 figure.savefig(directory / f"load-{name}{ending}.svg", metadata={"Date": None})

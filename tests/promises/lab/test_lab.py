@@ -13,17 +13,21 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from websockets.asyncio.server import serve
 
-from benchmarks import load, measure, notices, report
-from benchmarks.peers import AS_IS, BOUND, DOCUMENT, FAN_OUT, FASTER_LAYER, PEERS
+from benchmarks import load, measure, notices, peers, report
+from benchmarks.peers import AS_IS, FASTER_LAYER, NODE_IO, NODE_WS, PEERS
+from benchmarks.peers import missing as missing_here
 from tutorial.course.steps import ROOT
-from tutorial.services.ports import port_problem
+from tutorial.services.ports import free_port, port_problem
 from tutorial.services.processes import NotStarted
 
 TABLES = ("markdown", "gains", "sockets", "queue", "million")
-PICTURES = ("costs", "clients", "rooms", "sizes")
+PICTURES = ("costs", "choice", "clients", "rooms", "sizes")
 KEPT = (ROOT / "benchmarks" / "results.json").read_text()
 FILES = 300  # open files: enough for the smallest room of a quick run, too few for the next
-LIMITS = [peer for peer in PEERS if "limit" in peer.name]
+LIMITS = [peer for peer in PEERS if "limit" in peer.name and "uvloop" not in peer.command]
+OUTSIDE = [peer for peer in PEERS if peer.name in (NODE_WS, NODE_IO)]
+# What a quick run measures here: Node's servers only where `make bench-outside` got them.
+HERE = [peer for peer in PEERS if peer.swept and not missing_here(peer, free_port())]
 GRANIAN = next(peer for peer in PEERS if "granian" in peer.command)
 PLAN = measure.Plan(rounds=2, seconds=0.02, clients=3, client_counts=(3,))
 
@@ -70,22 +74,23 @@ def test_a_quick_run_measures_everything_that_it_can(quick):
     results = json.loads((quick.output / "results.json").read_text())
     servers = [{"server": name, **row} for name, row in results["servers"].items()]
     for rows in (servers, results["clients"], results["rooms"], results["sizes"]):
-        assert {row["server"] for row in rows} == {DOCUMENT, AS_IS, FAN_OUT, BOUND}
+        assert {row["server"] for row in rows} == {peer.name for peer in HERE} - {FASTER_LAYER}
         assert all((row["rounds"], row["lost"]) == (2, 0) and row["deliveries"] for row in rows)
-    assert all(row["held"] == row["clients"] and row["refused"] == 0 for row in results["clients"])
+    assert {row["server"] for row in results["idle"]} == {peer.name for peer in HERE} - {FASTER_LAYER, AS_IS}
+    assert all((row["held"], row["refused"]) == (30, 0) and row["memory"] for row in results["idle"])
     assert results["queue"]["posts"] == 4
     assert results["machine"]["cores"] >= 1
 
 
 def test_what_cannot_be_measured_is_said_before_the_run(quick):
     """Too few open files and a taken port get a line each, before the first measurement."""
-    files, port, first = quick.stdout.splitlines()[:3]
-    assert files == (
-        f"Open files: {FILES} are allowed here, and 350 are needed (ulimit -n). "
+    before, _, after = quick.stdout.partition("servers: measured in")
+    assert f"Left out: {FASTER_LAYER} ({quick.gap})." in before.splitlines()
+    assert (
+        f"Open files: {FILES} are allowed here, and {200 + 30 * (len(HERE) - 1)} are needed (ulimit -n). "
         "The sweep of clients stops at 10 clients."
-    )
-    assert port == f"Left out: {FASTER_LAYER} ({quick.gap})."
-    assert first.startswith("servers: measured in")
+    ) in before.splitlines()
+    assert "Left out" not in after
 
 
 def test_the_gap_stands_in_every_table(quick):
@@ -110,13 +115,43 @@ def test_a_server_whose_package_is_missing_is_left_out(few_peers):
     assert not second.running
 
 
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [
+        ([], "Node is not installed"),
+        (["node"], "its packages are not installed; make bench-outside gets them"),
+    ],
+)
+def test_without_node_its_servers_are_left_out(monkeypatch, tmp_path, there, reason):
+    """Without Node, or without its packages, a line says so, and the others are measured."""
+    monkeypatch.setattr(measure, "PEERS", [*OUTSIDE, *LIMITS[:1]])
+    monkeypatch.setattr(peers, "OUTSIDE", tmp_path)
+    monkeypatch.setattr(peers.shutil, "which", lambda name: name if name in there else None)
+    said = []
+    with measure.Lab(PLAN, said.append) as lab:
+        assert said == [f"Left out: {peer.name} ({reason})." for peer in OUTSIDE]
+        assert set(measure.compare(lab)) == {LIMITS[0].name}
+
+
+@pytest.mark.skipif(len(HERE) < 7, reason="there is no Node, or make bench-outside has not been run")
+def test_every_socket_hears_what_a_server_of_node_says(monkeypatch):
+    """Node's servers deliver each message to each socket in the room, and to no other room."""
+    monkeypatch.setattr(measure, "PEERS", OUTSIDE)
+    with measure.Lab(PLAN, [].append) as lab:
+        lab.open(list(lab.running.values()), 6, rooms=2)
+        for running in lab.running.values():
+            answer = lab.burst(running, rate=100, seconds=0.1)
+            assert (answer["deliveries"], answer["lost"], answer["strays"]) == (30, 0, 0)
+
+
 def test_far_too_few_open_files_stop_the_run_at_once():
     """If not even the smallest room fits, one line says which limit to raise, and nothing is started."""
     done = benchmarks(100)
     assert (done.returncode, done.stderr) == (1, "")
-    [line] = done.stdout.splitlines()
-    assert line.startswith("Open files: 100 are allowed here, and at least 250 are needed.")
-    assert "ulimit -n 350" in line
+    line = done.stdout.splitlines()[-1]
+    count = len(HERE)
+    assert line.startswith(f"Open files: 100 are allowed here, and at least {200 + 10 * count} are needed.")
+    assert f"ulimit -n {200 + 30 * count}" in line
 
 
 def test_a_load_generator_that_ends_is_said():
@@ -232,7 +267,7 @@ def test_the_kept_results_are_whole():
     assert results["order"] == [peer.name for peer in PEERS]
     assert set(results["servers"]) | set(results["gaps"]) == {peer.name for peer in PEERS}
     assert all(row["rounds"] >= 5 for row in results["servers"].values())
-    assert set(results["machine"]) == {"cores", "system", "python", "packages", "date"}
+    assert set(results["machine"]) == {"cores", "system", "python", "packages", "date", "node"}
     assert socket.gethostname() not in KEPT
     assert getpass.getuser() not in KEPT or getpass.getuser() in ("alice", "bob")
     assert "/" not in results["machine"]["python"]

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import logging
+import types
 from collections import deque
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import get_channel_layer
 
@@ -14,6 +16,13 @@ logger = logging.getLogger(__name__)
 
 MAX_UNSENT = 100  # frames that wait for a slow browser
 TRY_AGAIN_LATER = {"type": "websocket.close", "code": 1013}
+
+
+@types.coroutine
+def rest(coroutine, waits_for):
+    """Wait for what a coroutine that has begun waits for, and go on with it."""
+    yield waits_for
+    yield from coroutine
 
 
 class Room:
@@ -68,8 +77,11 @@ class RoomMember(AsyncWebsocketConsumer):
 
     async def __call__(self, scope, receive, send):
         """Called by the server for every connection. However it ends, the socket leaves its room."""
+        self.scope, self.base_send = scope, scope.get("server_send", send)
         try:
-            await super().__call__(scope, receive, scope.get("server_send", send))
+            with suppress(StopConsumer):
+                while True:  # Channels would make a task for each frame, because events may come meanwhile.
+                    await self.dispatch(await receive())
         finally:
             if self.room:
                 await self.room.leave(self)
@@ -97,10 +109,18 @@ class RoomMember(AsyncWebsocketConsumer):
             # It is closed as soon as it takes a frame again, and then reconnects.
             self.unsent = deque([TRY_AGAIN_LATER])
         if self.sending.done():
-            self.sending = asyncio.create_task(self.send_unsent())
+            # A send rarely waits. So it begins here, and becomes a task only if it does.
+            sending = self.send_unsent()
+            try:
+                waits_for = sending.send(None)
+            except StopIteration:
+                return
+            self.sending = asyncio.create_task(rest(sending, waits_for))
 
     async def send_unsent(self):
         """Send the waiting frames, in order."""
-        with suppress(OSError, RuntimeError):  # The browser is gone.
+        try:
             while self.unsent:
                 await self.base_send(self.unsent.popleft())
+        except Exception as error:
+            logger.info("A browser takes nothing any more: %r", error)
