@@ -350,9 +350,13 @@ def draw_sweep(results: Results, part: str) -> Figure:
         axes.plot(xs, ys, marker=MARKERS[name], color=color, lw=thick)
         # Where no other line is: the second and third come closely below the first, and steep ones meet.
         second, steep = name in (AS_IS, FASTER_LAYER), ys[-1] > 2 * ys[0]
-        at, side = (0, "left") if second or steep else (-1, "right")
-        # The limit is the lowest.
-        away = (0, -16 if second or name == BOUND or (steep and name != DOCUMENT) else 7)
+        middle = len(xs) // 2
+        if second or (steep and name == DOCUMENT):
+            at, side, away = 0, "left", (0, -16 if second else 7)
+        elif name == BOUND:  # the lowest
+            at, side, away = middle, "center", (0, -20)
+        else:
+            at, side, away = (middle, "right", (-8, 5)) if steep else (-1, "right", (0, 7))
         text = axes.annotate(name, (xs[at], ys[at]), away, textcoords="offset points", ha=side)
         text.set_path_effects([withStroke(linewidth=4, foreground=axes.get_facecolor())])
         ends |= set(xs)
