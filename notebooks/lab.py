@@ -22,6 +22,8 @@ import matplotlib.pyplot as plt
 import redis
 from IPython import get_ipython
 from IPython.display import HTML, display
+from IPython.display import Image as Picture
+from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
 from tutorial.course.steps import find_step
@@ -241,6 +243,18 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 60)
         TimeoutError: It was never true.
     """
     return await asyncio.to_thread(wait_until, condition, seconds, what)
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a picture that pyplot knows nothing of.
+
+    Args:
+        figure: The picture.
+        alt: What it says, for those who don't see it.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=100)
+    display(Picture(picture.getvalue(), alt=alt))
 
 
 def draw_sequence(lanes: Sequence[str], arrows: Sequence[tuple], title: str) -> None:
