@@ -331,8 +331,8 @@ def test_watch_says_at_once_that_the_plain_version_works(project):
     assert said.index("The plain version of step 2 works") < said.index("A room may be called")
 
 
-def test_a_section_that_is_done_says_once_why_it_matters(project):
-    """The sentence comes when a section is first done, and not again after it broke and was mended."""
+def test_a_requirement_that_is_met_says_once_why_it_matters(project):
+    """The sentence comes when a requirement is first met, and not again after it broke and was mended."""
     directory, console = project(2), new_console()
     finished = (directory / "chat/consumers.py").read_text()
     broken = PLAIN_CONSUMER.replace('"type": "chat_message"', '"type": "chat_msg"')
@@ -353,23 +353,34 @@ def test_a_section_that_is_done_says_once_why_it_matters(project):
         (directory / STATE).unlink()
 
 
-def test_every_section_says_why_it_matters():
-    """Each section has a sentence that fits two lines with its link, and the link leads to a heading."""
-    known = {name: [*parts] for name, parts in read_hints("why").items()}
-    assert known == {
-        f"step{number(step):02}": [*step_assignment(step.name).about["minutes"]] for step in all_steps()
-    }
+def test_every_requirement_says_why_it_matters():
+    """Each requirement has a sentence that fits two lines with its link, and the link leads to a heading."""
     console = Console(width=80)
     for step in all_steps():
-        assignment = step_assignment(step.name)
-        for title in sections(assignment):
-            sentence, link = why(assignment, title)
+        assignment, known = step_assignment(step.name), read_hints("why")[f"step{number(step):02}"]
+        assert {title: [*said][1:] for title, said in known.items()} == {
+            title: [each.name for each in part] for title, part in sections(assignment).items()
+        }
+        for required in assignment.requirements:
+            sentence, link = why(assignment, required.name)
             assert 0 < len(sentence) <= 140
-            assert len(why_text(assignment, title).wrap(console, 80)) <= 2, title
+            assert len(why_text(assignment, required.name).wrap(console, 80)) <= 2, required.name
             path, _, anchor = link.partition("#")
             headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(), re.MULTILINE)
             slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
             assert anchor in slugs, link
+
+
+def test_a_check_that_meets_nothing_new_explains_what_is_left(project):
+    """Of requirements that were met at a time, each later check without a problem explains one more."""
+    directory, console = project(2), new_console()
+    words = console, directory, STEP_2, Words("h", "press n")
+    reads = []
+    for _ in range(4):
+        with console.capture() as shown:
+            judge(*words, only="reaches_everyone or another_room or keep_their_order")
+        reads += re.findall(r"Why it matters: (\w+ \w+)", shown.get())
+    assert reads == ["A group", "A message", "An answer"]
 
 
 def test_a_hardened_requirement_does_not_keep_the_others_from_being_judged(project):

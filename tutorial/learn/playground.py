@@ -53,7 +53,7 @@ class State:
         hints: How many hints have been given for a mistake.
         left_open: The tests of earlier steps that were not met when the learner went on, by pytest's names.
         course: The version of the course that the playground was made with, or an empty text.
-        explained: For each step, the sections of which it was said why they matter.
+        explained: For each step, the names of the requirements of which it was said why they matter.
     """
 
     assignment: str = ""

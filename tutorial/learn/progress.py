@@ -25,7 +25,7 @@ from tutorial.learn.render import (
     show_verdict,
     why_text,
 )
-from tutorial.learn.sections import ahead, plain, sections
+from tutorial.learn.sections import ahead, plain, why
 
 
 def judge(
@@ -82,8 +82,7 @@ def judge(
                 # Now: to judge the rest may take a minute.
                 said.add("plain")
                 console.print(plain_works(assignment, words))
-            # One section's only, the first that is done: the next has its turn with the next check.
-            if not reason and (reason := completed(assignment, state, verdict)):
+            if not reason and (reason := to_explain(assignment, state, verdict, new=True)):
                 state.explained.setdefault(assignment.name, []).append(reason)
                 if on_problem:
                     console.print(why_text(assignment, reason))
@@ -103,23 +102,30 @@ def judge(
         except Cancelled as given_up:
             keep(console, project, state, assignment, given_up.args[0])
             raise
+    shown = bool(reason and on_problem)
+    # One a check: of several that were met at a time, the others have their turn when nothing new is met.
+    if not reason and not verdict.problems and (reason := to_explain(assignment, state, verdict, new=False)):
+        state.explained.setdefault(assignment.name, []).append(reason)
     keep(console, project, state, assignment, verdict)
     show_verdict(console, assignment, verdict, state, words, go_on == "all", verbose, only, "problem" in said)
-    if reason and not on_problem:
+    if reason and not shown:
         console.print(why_text(assignment, reason))
     return verdict
 
 
-def completed(assignment: Assignment, state: State, verdict: Verdict) -> str:
-    """Return the title of the first section that a check shows to be done and that wasn't explained yet."""
-    done = set(verdict.names("done"))
-    before = {*state.done.get(assignment.name, []), *verdict.names("skipped")}
-    met = done | before - set(verdict.names("not yet"))
-    for title, part in sections(assignment).items():
-        names = {required.name for required in part}
-        if names <= met and names & done and title not in state.explained.get(assignment.name, []):
-            return title
-    return ""
+def to_explain(assignment: Assignment, state: State, verdict: Verdict, *, new: bool) -> str:
+    """Return the name of a requirement that is met and of which nobody has said why it matters, or nothing.
+
+    Args:
+        assignment: A step or an exercise.
+        state: What was met before this check, and what was explained.
+        verdict: What this check has shown so far.
+        new: Leave out those that were met before.
+    """
+    known = {*state.explained.get(assignment.name, []), *(state.done.get(assignment.name, []) if new else [])}
+    return next(
+        (name for name in verdict.names("done") if name not in known and why(assignment, name)[0]), ""
+    )
 
 
 def keep(console: Console, project: Path, state: State, assignment: Assignment, verdict: Verdict) -> None:

@@ -244,9 +244,9 @@ def plain_works(assignment: Assignment, words: Words) -> Text:
     return Text(f"The plain version of step {step} works. {go_on}", "green")
 
 
-def why_text(assignment: Assignment, title: str) -> Text:
-    """Return why a section that is done matters, and where there is more about it."""
-    sentence, link = why(assignment, title)
+def why_text(assignment: Assignment, name: str) -> Text:
+    """Return why a requirement that is met matters, and where there is more about it."""
+    sentence, link = why(assignment, name)
     return Text("Why it matters: ", "green").append(sentence, "default").append(f" {link}", "dim cyan")
 
 

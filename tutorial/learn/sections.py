@@ -44,11 +44,15 @@ def ahead(assignment: Assignment, done: dict[str, list[str]]) -> set[str]:
     return {required.name for part in parts for required in part}
 
 
-def why(assignment: Assignment, title: str) -> tuple[str, str]:
-    """Return why a section of a step matters, and where there is more; empty texts for an exercise."""
+def why(assignment: Assignment, name: str) -> tuple[str, str]:
+    """Return why a requirement of a step matters, and where there is more; empty texts for an exercise.
+
+    Args:
+        assignment: A step or an exercise.
+        name: The name of the requirement.
+    """
     known = read_hints("why").get(assignment.name.partition("_")[0], {})
-    said = known.get(title, {"why": "", "link": ""})
-    return said["why"], said["link"]
+    return next(((said[name], said["link"]) for said in known.values() if name in said), ("", ""))
 
 
 def plain(assignment: Assignment) -> list[Requirement]:
