@@ -238,8 +238,10 @@ def test_a_program_that_does_not_start(monkeypatch, tmp_path):
     (step / "config/celery.py").write_text("raise RuntimeError('no app today')\n")
     monkeypatch.setattr(doctor, "STEP", step)
     fails("worker", "no app today", "celery -A config worker")
-    program = tmp_path / CHROMIUM_NAMES[0]
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    program = programs / CHROMIUM_NAMES[0]
     program.write_text("#!/bin/sh\necho no display today >&2\nexit 1\n")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     fails("browser", "no display today", "by hand")
