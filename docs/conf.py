@@ -27,7 +27,7 @@ project = "Real-time Django"
 copyright = "the authors of the tutorial"
 language = "en"
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "diff_pages", "source_pages"]
-extensions += ["site_search", "course_order", "dark_pictures", "facts", "listings", "slides"]
+extensions += ["site_search", "course_order", "dark_pictures", "facts", "listings", "picture_texts", "slides"]
 extensions += ["sphinxext.opengraph", "notfound.extension"]
 templates_path = ["templates"]
 # STYLE.md is for contributors.

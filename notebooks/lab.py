@@ -47,8 +47,8 @@ STYLE = {
     "axes.titleweight": "bold",
     "figure.dpi": 100,
     "figure.facecolor": "white",
-    "figure.figsize": (8.5, 3.8),
-    "font.size": 11,
+    "figure.figsize": (5.2, 4),
+    "font.size": 12,
     "grid.color": "#E5E7EB",
     "legend.frameon": False,
 }
@@ -246,14 +246,15 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 60)
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Show a picture that pyplot knows nothing of.
+    """Show a picture as large as its text needs it, with words for it.
 
     Args:
         figure: The picture.
         alt: What it says, for those who don't see it.
     """
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=100)
+    figure.savefig(picture, bbox_inches="tight")
+    plt.close(figure)
     display(Picture(picture.getvalue(), alt=alt))
 
 
@@ -265,7 +266,7 @@ def draw_sequence(lanes: Sequence[str], arrows: Sequence[tuple], title: str) -> 
         arrows: For each call its time in milliseconds, its source, its target and its label.
         title: The title.
     """
-    _, axes = plt.subplots(figsize=(10.5, 1.3 + 0.36 * len(arrows)))
+    figure, axes = plt.subplots(figsize=(10.5, 1.3 + 0.36 * len(arrows)))
     colors = dict(
         zip(dict.fromkeys(lane.split()[0] for lane in lanes), [BLUE, RED, GREEN, GREY], strict=False)
     )
@@ -287,7 +288,8 @@ def draw_sequence(lanes: Sequence[str], arrows: Sequence[tuple], title: str) -> 
         axes.text(-0.75, y + 0.35, f"{milliseconds:.1f} ms", ha="right", va="center", size=9, color=GREY)
     axes.set(xlim=(-1.3, len(lanes) - 0.4), ylim=(len(arrows) + 0.1, -1.8), title=title)
     axes.axis("off")
-    plt.show()
+    calls = [f"after {ms:.1f} ms {source} to {target}: {label}" for ms, source, target, label in arrows]
+    show(figure, f"{title}: {'; '.join(calls)}.")
 
 
 def chromium_or_say_so() -> str | None:
@@ -315,8 +317,10 @@ def side_by_side(screenshots: Sequence[bytes], title: str) -> None:
     for image in images:
         canvas.paste(image, (left, 0))
         left += image.width + gap
+    picture = io.BytesIO()
+    canvas.quantize(128).save(picture, "png")
     print(title)
-    display(canvas.quantize(128))
+    display(Picture(picture.getvalue(), alt=f"Screenshots: {title}."))
 
 
 async def open_browser(path: str):

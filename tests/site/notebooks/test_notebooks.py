@@ -117,7 +117,11 @@ def test_the_kept_outputs_are_whole(path):
     assert not [
         output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"
     ]
-    assert any("image/png" in output.get("data", {}) for output in outputs), "no plot"
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert pictures, "no plot"
+    assert all(len(output.metadata["image/png"]["alt"]) > 10 for output in pictures), (
+        "a picture without words"
+    )
     assert "Left out" not in "".join(map(said, cells))
 
 
