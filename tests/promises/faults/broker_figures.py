@@ -68,7 +68,7 @@ def sentinel_mail(full: bool) -> Account:
         sentinels, mailbox = stack.enter_context(Sentinels()), stack.enter_context(Mailbox())
         site = stack.enter_context(Site(STEP, sentinels.url, PRODUCTION))
         env = mailbox.env | {"EMAIL_TIMEOUT": "60", "VISIBILITY_TIMEOUT": "8"}
-        stack.enter_context(Worker(site, ALONE, env)).start(PATIENCE)
+        worker = stack.enter_context(Worker(site, ALONE, env)).start(PATIENCE)
         url, options = ADDRESSES["celery_broker"](sentinels.url)
         settings = {"broker_transport_options": options | {"socket_timeout": 1, "socket_connect_timeout": 1}}
         publisher = Publisher(url, mailbox, site.user_ids["alice"], sentinels.client(), **settings)
@@ -85,25 +85,37 @@ def sentinel_mail(full: bool) -> Account:
         # The known gap: what was queued or taken in the instant before is on no replica.
         gap = len(publisher.vanished() - set(publisher.refused))
         publisher.notify_many(count // 10)
-        account = settle(publisher, gap)
+        account = settle(publisher, worker, gap)
     account.note = f"a task was taken again after {took:.1f} s, and {gap} had not reached the new primary"
     return account
 
 
-def settle(publisher: Publisher, gap: int = 0) -> Account:
+def settle(publisher: Publisher, worker: Worker, gap: int = 0) -> Account:
     """Wait until each notice that the broker took is mailed and it has no task; return the account.
 
     Args:
         publisher: The sender of the notices.
-        gap: How many of them may be lost.
+        worker: Their worker. It is started again if it has ended: kombu may end one whose broker dies twice.
+        gap: How many of the notices may be lost.
+
+    Raises:
+        TimeoutError: The broker still has a task; the text has the end of the worker's log.
     """
 
     def refused() -> int:
         return len(set(publisher.refused) - set(publisher.mailbox.taken()))
 
+    def mailed() -> bool:
+        if not worker.running:
+            worker.start(PATIENCE)
+        return publisher.account().lost <= refused() + gap
+
     with suppress(TimeoutError):
-        wait_until(lambda: publisher.account().lost <= refused() + gap, 60, "the mails")
-    publisher.wait_until_idle()
+        wait_until(mailed, 60, "the mails")
+    try:
+        publisher.wait_until_idle()
+    except TimeoutError as error:
+        raise TimeoutError(f"{error} The worker says:\n{worker.output[-3000:]}") from None
     return publisher.account(refused(), None, gap)
 
 
@@ -187,7 +199,7 @@ def rabbit_kills(full: bool) -> Account:
         rabbit.start(PATIENCE)
         wait_until(publisher.try_to_notify, PATIENCE, "a broker that takes a task")
         mailbox.before = mailbox.after = 0
-        account = settle(publisher)
+        account = settle(publisher, worker)
         worker.stop()
         # A task that the worker still held would be back in the queue.
         assert publisher.idle()
