@@ -1,6 +1,7 @@
 """The limit: what sending alone costs. No Django, no login, no check of the input.
 
-Run as `python -m benchmarks.limit PORT [BROKER [uvloop]]`. With a broker, messages go through its pub/sub.
+Run as `python -m benchmarks.limit PORT BROKER LOOP`. Messages go through the broker's
+pub/sub, or straight to the other sockets if BROKER is empty. LOOP is asyncio or uvloop.
 """
 
 import asyncio
@@ -42,7 +43,5 @@ async def main(port: int, broker_url: str) -> None:
 
 
 if __name__ == "__main__":
-    given = [*sys.argv[1:], "", ""]
-    # The same loop under another name, so that the limit isn't one of asyncio's own.
-    run = importlib.import_module(given[2] or "asyncio").run
-    run(main(int(given[0]), given[1]))
+    port, broker_url, loop = sys.argv[1:]
+    importlib.import_module(loop).run(main(int(port), broker_url))

@@ -290,7 +290,7 @@ def weigh_idle(lab: Lab) -> list[Row]:
             "memory": memory,
         }
 
-    # Step 5's sockets weigh the same with either layer, and their handshakes take longest.
+    # Step 5's sockets weigh about the same with either layer, and their handshakes take longest.
     chosen = [running for running in lab.swept() if running.peer.name != AS_IS]
     return list(lab.each(chosen, weigh).values())
 

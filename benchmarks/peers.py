@@ -61,9 +61,9 @@ PEERS = [
     Peer("tuned, uvicorn, core", UVICORN, code="tuned", layer="core"),
     Peer("tuned, uvicorn, pub/sub", UVICORN, code="tuned", layer="pubsub", swept=True),
     Peer("tuned, uvicorn, uvloop, pub/sub", UVICORN_UVLOOP, code="tuned", layer="pubsub"),
-    Peer("limit: websockets, pub/sub", (*LIMIT, "{broker}"), code="none", swept=True),
+    Peer("limit: websockets, pub/sub", (*LIMIT, "{broker}", "asyncio"), code="none", swept=True),
     Peer("limit: websockets, uvloop, pub/sub", (*LIMIT, "{broker}", "uvloop"), code="none"),
-    Peer("limit: websockets alone", LIMIT, code="none"),
+    Peer("limit: websockets alone", (*LIMIT, "", "asyncio"), code="none"),
     Peer("Node: ws, pub/sub", WS, code="none", swept=True, program="node"),
     Peer(
         "Node: Socket.IO, Redis adapter",

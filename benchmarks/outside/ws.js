@@ -9,7 +9,8 @@ const subscriber = await publisher.duplicate().connect()
 const rooms = new Map()
 
 await subscriber.pSubscribe("/ws/chat/*", (message, path) => {
-  for (const socket of rooms.get(path) ?? []) socket.send(message)
+  const text = Buffer.from(message) // encoded once, not once for every socket
+  for (const socket of rooms.get(path) ?? []) socket.send(text, { binary: false })
 })
 
 const server = new WebSocketServer({ host: "127.0.0.1", port, maxPayload: 65536, perMessageDeflate: false })

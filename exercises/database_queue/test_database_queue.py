@@ -23,16 +23,16 @@ import sys
 import django; django.setup()
 from datetime import timedelta
 from django.utils import timezone
-from blog.notices import mail_notice
-seconds = float(sys.argv[2])
-task = mail_notice.using(run_after=timezone.now() + timedelta(seconds=seconds)) if seconds else mail_notice
+from blog.tasks import send_notification_email as task
+if seconds := float(sys.argv[2]):
+    task = task.using(run_after=timezone.now() + timedelta(seconds=seconds))
 print(task.enqueue(int(sys.argv[1]), "記事が公開されました").id)
 """
 RESULT = """
 import sys
 import django; django.setup()
-from blog.notices import mail_notice
-result = mail_notice.get_result(sys.argv[1])
+from blog.tasks import send_notification_email
+result = send_notification_email.get_result(sys.argv[1])
 print(result.status.value, [error.exception_class_path for error in result.errors])
 """
 
@@ -71,10 +71,7 @@ def empty(site):
 @pytest.fixture
 def mail(mail_server):
     """The mail server, which takes every mail and has none yet."""
-    mail_server.refusal = None
-    mail_server.stall.set()
-    mail_server.messages.clear()
-    mail_server.attempts = 0
+    mail_server.reset()
     return mail_server
 
 

@@ -55,10 +55,8 @@ def workers(site, mail_server):
 @pytest.fixture
 def mail(workers, mail_server):
     """The mail server, which takes every mail and has none yet."""
-    mail_server.refusal, mail_server.late = None, False
-    mail_server.stall.set()
-    mail_server.messages.clear()
-    mail_server.attempts = 0
+    mail_server.reset()
+    mail_server.late = False
     return mail_server
 
 

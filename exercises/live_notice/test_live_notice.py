@@ -35,10 +35,7 @@ def worker(site, mail_server):
 def mail(mail_server):
     """The mail server, which takes every mail and has none yet."""
     yield mail_server
-    mail_server.refusal = None
-    mail_server.stall.set()
-    mail_server.messages.clear()
-    mail_server.attempts = 0
+    mail_server.reset()
 
 
 @pytest.fixture

@@ -43,15 +43,13 @@ def worker(site, mail_server):
 @pytest.fixture
 def mail(worker, mail_server):
     """The mail server, willing again whatever the last test made it do, with the worker running."""
-    mail_server.refusal = mail_server.recipient_refusal = None
-    mail_server.stall.set()
+    mail_server.reset()
     with redis.Redis.from_url(os.environ["REDIS_URL"]) as broker:
         if not worker.running:
             broker.delete("celery", "unacked", "unacked_index")
             worker.start()
         wait_until(lambda: not broker.exists("celery", "unacked"), 20, "the end of the last test's tasks")
-    mail_server.messages.clear()
-    mail_server.attempts = 0
+    mail_server.reset()
     return mail_server
 
 

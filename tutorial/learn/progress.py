@@ -82,10 +82,8 @@ def judge(
                 # Now: to judge the rest may take a minute.
                 said.add("plain")
                 console.print(plain_works(assignment, words))
-            if not reason and (reason := to_explain(assignment, state, verdict, new=True)):
-                state.explained.setdefault(assignment.name, []).append(reason)
-                if on_problem:
-                    console.print(why_text(assignment, reason))
+            if not reason and (reason := next_reason(assignment, state, verdict, new=True)) and on_problem:
+                console.print(why_text(assignment, reason))
 
         try:
             verdict = check(
@@ -104,8 +102,8 @@ def judge(
             raise
     shown = bool(reason and on_problem)
     # One a check: of several that were met at a time, the others have their turn when nothing new is met.
-    if not reason and not verdict.problems and (reason := to_explain(assignment, state, verdict, new=False)):
-        state.explained.setdefault(assignment.name, []).append(reason)
+    if not reason and not verdict.problems:
+        reason = next_reason(assignment, state, verdict, new=False)
     keep(console, project, state, assignment, verdict)
     show_verdict(console, assignment, verdict, state, words, go_on == "all", verbose, only, "problem" in said)
     if reason and not shown:
@@ -113,8 +111,8 @@ def judge(
     return verdict
 
 
-def to_explain(assignment: Assignment, state: State, verdict: Verdict, *, new: bool) -> str:
-    """Return the name of a requirement that is met and of which nobody has said why it matters, or nothing.
+def next_reason(assignment: Assignment, state: State, verdict: Verdict, *, new: bool) -> str:
+    """Choose a requirement that is met and wasn't explained, note that it is, and return its name or nothing.
 
     Args:
         assignment: A step or an exercise.
@@ -122,10 +120,13 @@ def to_explain(assignment: Assignment, state: State, verdict: Verdict, *, new: b
         verdict: What this check has shown so far.
         new: Leave out those that were met before.
     """
-    known = {*state.explained.get(assignment.name, []), *(state.done.get(assignment.name, []) if new else [])}
-    return next(
-        (name for name in verdict.names("done") if name not in known and why(assignment, name)[0]), ""
-    )
+    before = state.done.get(assignment.name, []) if new else []
+    known = {*state.explained.get(assignment.name, []), *before}
+    for name in verdict.names("done"):
+        if name not in known and why(assignment, name)[0]:
+            state.explained.setdefault(assignment.name, []).append(name)
+            return name
+    return ""
 
 
 def keep(console: Console, project: Path, state: State, assignment: Assignment, verdict: Verdict) -> None:

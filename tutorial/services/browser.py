@@ -6,7 +6,7 @@ from typing import Any
 
 from tutorial.services.processes import PATIENCE
 
-# First those without windows: they take a third less processor time, and we never show one.
+# First those without windows, which cost the tests almost a third less. We never show one.
 CHROMIUM_NAMES = (
     *("chromium-headless-shell", "chrome-headless-shell"),
     *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),

@@ -67,6 +67,14 @@ class MailServer:
         self.messages.append(message_from_bytes(envelope.original_content or b"", policy=policy.default))
         return "250 taken"
 
+    def reset(self) -> None:
+        """Take every mail again at once, and forget those that were taken or tried."""
+        self.refusal = self.recipient_refusal = None
+        self.stall.set()
+        self.messages.clear()
+        self.times.clear()
+        self.attempts = 0
+
     def wait_for(self, count: int, timeout: float = 20) -> list[EmailMessage]:
         """Return the mails once there are `count`.
 

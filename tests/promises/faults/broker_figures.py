@@ -85,18 +85,23 @@ def sentinel_mail(full: bool) -> Account:
         # The known gap: what was queued or taken in the instant before is on no replica.
         gap = len(publisher.vanished() - set(publisher.refused))
         publisher.notify_many(count // 10)
-        account = settle(publisher, worker, gap)
-    account.note = f"a task was taken again after {took:.1f} s, and {gap} had not reached the new primary"
+        pid = worker.pid
+        account = settle(publisher, worker, gap, supervised=True)
+        ended = "; the worker ended, and was started again" if worker.pid != pid else ""
+    account.note = (
+        f"a task was taken again after {took:.1f} s, and {gap} had not reached the new primary{ended}"
+    )
     return account
 
 
-def settle(publisher: Publisher, worker: Worker, gap: int = 0) -> Account:
+def settle(publisher: Publisher, worker: Worker, gap: int = 0, *, supervised: bool = False) -> Account:
     """Wait until each notice that the broker took is mailed and it has no task; return the account.
 
     Args:
         publisher: The sender of the notices.
-        worker: Their worker. It is started again if it has ended: kombu may end one whose broker dies twice.
+        worker: Their worker.
         gap: How many of the notices may be lost.
+        supervised: Start the worker again if it has ended: kombu may end one whose broker dies twice.
 
     Raises:
         TimeoutError: The broker still has a task; the text has the end of the worker's log.
@@ -106,7 +111,7 @@ def settle(publisher: Publisher, worker: Worker, gap: int = 0) -> Account:
         return len(set(publisher.refused) - set(publisher.mailbox.taken()))
 
     def mailed() -> bool:
-        if not worker.running:
+        if supervised and not worker.running:
             worker.start(PATIENCE)
         return publisher.account().lost <= refused() + gap
 

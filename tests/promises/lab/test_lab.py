@@ -76,6 +76,7 @@ def test_a_quick_run_measures_everything_that_it_can(quick):
     for rows in (servers, results["clients"], results["rooms"], results["sizes"]):
         assert {row["server"] for row in rows} == {peer.name for peer in HERE} - {FASTER_LAYER}
         assert all((row["rounds"], row["lost"]) == (2, 0) and row["deliveries"] for row in rows)
+    assert "has refused" not in quick.stdout
     assert {row["server"] for row in results["idle"]} == {peer.name for peer in HERE} - {FASTER_LAYER, AS_IS}
     assert all((row["held"], row["refused"]) == (30, 0) and row["memory"] for row in results["idle"])
     assert results["queue"]["posts"] == 4

@@ -88,10 +88,9 @@ class RoomMember(AsyncWebsocketConsumer):
 
     async def dispatch(self, event):
         """Called for every event. Channels closes old database connections first; a frame needs none here."""
-        if event["type"] == "websocket.receive":
-            await self.websocket_receive(event)
-        else:
-            await super().dispatch(event)
+        is_frame = event["type"] == "websocket.receive"
+        handle = self.websocket_receive if is_frame else super().dispatch
+        await handle(event)
 
     async def enter(self, group):
         """Enter a room and open the socket. Until it is open, the room's frames wait."""
@@ -123,4 +122,5 @@ class RoomMember(AsyncWebsocketConsumer):
             while self.unsent:
                 await self.base_send(self.unsent.popleft())
         except Exception as error:
-            logger.info("A browser takes nothing any more: %r", error)
+            is_gone = isinstance(error, (OSError, RuntimeError))
+            logger.log(logging.INFO if is_gone else logging.ERROR, "Could not send: %r", error)
