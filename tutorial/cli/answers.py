@@ -42,7 +42,12 @@ def answering(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
     @functools.wraps(command)
     def answer(*args: Arguments.args, **options: Arguments.kwargs) -> None:
         try:
-            command(*args, **options)
+            try:
+                command(*args, **options)
+            finally:
+                # Not at the interpreter's exit: Python 3.12 starts no thread then, and a board needs one.
+                if classroom := sys.modules.get("tutorial.learn.classroom"):
+                    classroom.finish()
         except KeyboardInterrupt:
             raise fail("Stopped. Nothing of yours is lost.", 130) from None
         except ModuleNotFoundError as error:

@@ -3,7 +3,6 @@
 A thread of its own does it, with the newest sign of life only. Nothing here may delay or break a check.
 """
 
-import atexit
 import contextlib
 import json
 import os
@@ -406,8 +405,13 @@ def sender(say: Callable[[str], None] | None = None) -> Sender:
     if _sender is None or not _sender.is_alive():
         _sender = Sender(say)
         _sender.start()
-        atexit.register(_sender.finish)
     return _sender
+
+
+def finish() -> None:
+    """Let what was told reach the board, before a command ends."""
+    if _sender:
+        _sender.finish()
 
 
 def listen(say: Callable[[str], None]) -> None:
