@@ -409,7 +409,7 @@ def sender(say: Callable[[str], None] | None = None) -> Sender:
 
 
 def finish() -> None:
-    """Let what was told reach the board, before a command ends."""
+    """Let the newest sign of life reach the board, before a command ends."""
     if _sender:
         _sender.finish()
 
