@@ -182,6 +182,10 @@ TABLE = {
             "except OperationalError",
             "except ZeroDivisionError",
         ),
+        "the error of the lesson stays": (
+            *("only_to_an_address", "        messages.success("),
+            "        1 / 0\n        messages.success(",
+        ),
         "the user is the argument": ("committed", "(request.user.id, ", "(request.user, "),
     },
     (5, TASKS): {
@@ -234,6 +238,7 @@ SAYS = {
         "The name suppress is not defined",
         "imports supress. Did you mean suppress there?",
     ),
+    "the error of the lesson stays": ("1 / 0", "An author whose account", "Take it out."),
     "another name for a URL": ("", "The form says", 'No path() is called name="room"'),
     "an app twice": ('"channels",', '"channels" is in INSTALLED_APPS twice', "Take one"),
     "accept without await": ("self.accept()", "self.accept() is never awaited", "await self.accept(…)"),

@@ -152,6 +152,8 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
         hint = "The page's script stops there. The browser's console (F12) shows the same."
     elif undefined := re.search(r"name '(\w+)' is not defined", f"{event['message']}\n{event['server']}"):
         hint = name_hint(undefined[1], file, project / file, assignment.solution)
+    elif "ZeroDivisionError" in f"{event['error']} {event['server']}":
+        hint = "The lesson's `1 / 0` is still there. Take it out."
     elif file in pending:
         state = "is still as it was at the start" if (project / file).exists() else "is not there yet"
         hint = f"{file} {state}. {assignment.readme.parent.name}/README.md says what to write."
