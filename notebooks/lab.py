@@ -47,7 +47,7 @@ STYLE = {
     "axes.titleweight": "bold",
     "figure.dpi": 100,
     "figure.facecolor": "white",
-    "figure.figsize": (5.2, 4),
+    "figure.figsize": (4.9, 4),  # inches; on a phone its text is as large as the page's small print
     "font.size": 12,
     "grid.color": "#E5E7EB",
     "legend.frameon": False,
@@ -212,15 +212,24 @@ def keys(client: redis.Redis) -> list[tuple[str, str, int, str]]:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence], empty: str = "(none)") -> None:
-    """Show rows as a table; the text in them is escaped."""
+    """Show rows as a table, figures to the right; the text in them is escaped."""
+    body = [[str(cell) for cell in row] for row in rows]
 
     def line(cells, tag):
-        style = ' style="text-align: left; vertical-align: top"'
-        return "<tr>" + "".join(f"<{tag}{style}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+        styled = zip(cells, sides, strict=True)
+        style = "vertical-align: top; text-align:"
+        return "".join(f'<{tag} style="{style} {side}">{html.escape(cell)}</{tag}>' for cell, side in styled)
 
-    body = "".join(line(row, "td") for row in rows)
-    none = f'<tr><td colspan="{len(columns)}">{empty}</td></tr>'
-    display(HTML(f"<table>{line(columns, 'th')}{body or none}</table>"))
+    figure = re.compile(r"-?[\d.,]+( ?(s|ms|µs|%|MiB|bytes))?")
+    sides = [
+        "right" if body and all(figure.fullmatch(row[number]) for row in body) else "left"
+        for number in range(len(columns))
+    ]
+    lines = [line(columns, "th"), *(line(row, "td") for row in body)]
+    if not body:
+        lines.append(f'<td colspan="{len(columns)}">{empty}</td>')
+    # The class gives it lines on the site.
+    display(HTML(f'<table class="docutils">{"".join(f"<tr>{each}</tr>" for each in lines)}</table>'))
 
 
 def show_keys(client: redis.Redis, when: str) -> list[tuple]:
@@ -266,30 +275,27 @@ def draw_sequence(lanes: Sequence[str], arrows: Sequence[tuple], title: str) -> 
         arrows: For each call its time in milliseconds, its source, its target and its label.
         title: The title.
     """
-    figure, axes = plt.subplots(figsize=(10.5, 1.3 + 0.36 * len(arrows)))
+    figure, axes = plt.subplots(figsize=(4.9, 2.1 + 0.36 * len(arrows)))
     colors = dict(
         zip(dict.fromkeys(lane.split()[0] for lane in lanes), [BLUE, RED, GREEN, GREY], strict=False)
     )
     for x, lane in enumerate(lanes):
-        axes.plot([x, x], [-0.2, len(arrows)], color="#D1D5DB", lw=1.5, zorder=0)
-        color = colors[lane.split()[0]]
-        box = {"boxstyle": "round,pad=0.4", "facecolor": color, "edgecolor": "none"}
-        axes.text(
-            x, -1.05, lane.replace(" ", "\n", 1), ha="center", va="center", color="white", bbox=box, size=9.5
-        )
+        axes.plot([x, x], [0, len(arrows)], color="#D1D5DB", lw=1.5, zorder=0)
+        axes.text(x, -0.2, lane, rotation=90, ha="center", color=colors[lane.split()[0]], weight="bold")
+    axes.text(-0.6, -0.2, "ms", ha="right", color=GREY)
     for y, (milliseconds, source, target, label) in enumerate(arrows):
         start, end = lanes.index(source), lanes.index(target)
         color = colors[source.split()[0]]
         arrow = {"arrowstyle": "-|>", "color": color, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
-        axes.annotate("", (end, y + 0.35), (start, y + 0.35), arrowprops=arrow)
+        axes.annotate("", (end, y + 0.7), (start, y + 0.7), arrowprops=arrow)
         place = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
         near = start + (0.5 if end > start else -0.5)
-        axes.text(near, y + 0.22, label, ha="center", va="bottom", size=9, color=color, bbox=place, zorder=3)
-        axes.text(-0.75, y + 0.35, f"{milliseconds:.1f} ms", ha="right", va="center", size=9, color=GREY)
-    axes.set(xlim=(-1.3, len(lanes) - 0.4), ylim=(len(arrows) + 0.1, -1.8), title=title)
+        axes.text(near, y + 0.57, label, ha="center", va="bottom", color=color, bbox=place, zorder=3)
+        axes.text(-0.6, y + 0.7, f"{milliseconds:.1f}", ha="right", va="center", color=GREY)
+    axes.set(xlim=(-1.6, len(lanes) - 0.6), ylim=(len(arrows) + 0.1, -5.4), title=title)
     axes.axis("off")
     calls = [f"after {ms:.1f} ms {source} to {target}: {label}" for ms, source, target, label in arrows]
-    show(figure, f"{title}: {'; '.join(calls)}.")
+    show(figure, f"{' '.join(title.split())}: {'; '.join(calls)}.")
 
 
 def chromium_or_say_so() -> str | None:
