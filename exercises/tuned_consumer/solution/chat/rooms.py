@@ -114,7 +114,7 @@ class RoomMember(AsyncWebsocketConsumer):
                 waits_for = sending.send(None)
             except StopIteration:
                 return
-            self.sending = asyncio.create_task(rest(sending, waits_for))
+            self.sending = asyncio.ensure_future(rest(sending, waits_for))  # create_task takes no generator
 
     async def send_unsent(self):
         """Send the waiting frames, in order."""
