@@ -6,12 +6,15 @@ import socket
 import sqlite3
 import sys
 from contextlib import closing
+from datetime import timedelta
 
 import httpx
 import pytest
 from django.db import DatabaseError
+from django.utils import timezone
 
 from blog.models import Post
+from blog.tasks import send_notification_email
 from tutorial.services.ports import free_port
 from tutorial.services.processes import Process, patience, wait_until
 from tutorial.testing.site import Server
@@ -132,7 +135,7 @@ def test_post_and_task_are_one_transaction(client, django_user_model, monkeypatc
     client.raise_request_exception = False
     client.force_login(django_user_model.objects.create_user("carol", "carol@example.com"))
     assert client.post("/blog/new/", {"title": "記事", "body": "本文"}).status_code == 500
-    assert not Post.objects.exists()
+    assert not Post.objects.exists(), "The post was saved. Enqueue inside the transaction, not on commit."
 
 
 def test_no_broker_is_needed(site, worker, mail):
@@ -156,12 +159,45 @@ def test_a_busy_mail_server_gets_the_mail_later(enqueue, worker, mail, states):
     assert len(mail.messages) == 1
 
 
+@pytest.fixture
+def attempt(django_user_model, monkeypatch):
+    """Run the task in this process, with no mail server there, for a user who has an address."""
+
+    def refuse(*args, **kwargs):
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("django.core.mail.EmailMessage.send", refuse)
+    user = django_user_model.objects.create_user("carol", "carol@example.com")
+    return lambda number: send_notification_email.call(user.id, "記事が公開されました", number)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("number", "seconds"), [(1, 1), (3, 4), (10, 60)])
+def test_each_wait_is_twice_as_long(attempt, number, seconds):
+    """A mail server that isn't there gets the mail later, after 1 s, 2 s, 4 s and so on, at most 60 s."""
+    from django_tasks_db.models import DBTaskResult
+
+    before = timezone.now()
+    attempt(number)
+    wait = timedelta(seconds=seconds)
+    [again] = DBTaskResult.objects.all()
+    assert before + wait <= again.run_after <= timezone.now() + wait
+
+
+@pytest.mark.django_db
+def test_the_last_error_fails_the_task(attempt):
+    """After 20 attempts the error ends the task."""
+    with pytest.raises(ConnectionRefusedError):
+        attempt(20)
+
+
 def test_a_final_refusal_is_not_tried_again(enqueue, worker, mail, states, site):
     """A refusal for good (5xx) ends the task as failed, and its row keeps the error."""
     mail.refusal = "550 no such mailbox"
     task = enqueue()
     worker()
-    wait_until(lambda: states() == ["FAILED"], PATIENCE, "a failed task")
+    wait_until(lambda: {*states()} & {"FAILED", "SUCCESSFUL"}, PATIENCE, "the end of the task")
+    assert states() == ["FAILED"], "Let the error out of the task."
     assert "smtplib.SMTPDataError" in site.run("-c", RESULT, task)
     assert mail.attempts == 1
 

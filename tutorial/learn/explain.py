@@ -122,8 +122,12 @@ def choose_place(candidates: list[tuple[str, int]], project: Path, assignment: A
     ]
     others += [name for name in project_files(project) if name not in solution and name.endswith(".py")]
     others = [name for name in others if not name.startswith("tests/")]
-    # In an exercise, files that only the solution has are a free choice.
-    others.sort(key=lambda name: bool(assignment.exercise) and not (project / name).exists())
+    if assignment.exercise:
+        readme = assignment.readme.read_text(encoding="utf-8")
+        pending, _ = untouched(project, assignment)
+        # What is still to do comes first. A new file that the README doesn't name is a free choice.
+        free = {name for name in others if name not in readme and not (project / name).exists()}
+        others.sort(key=lambda name: (name in free, name not in pending))
     kinds = {Path(file).suffix for file in named}
     if likely := [name for name in others if Path(name).suffix in kinds] or others:
         return likely[0], 0
@@ -271,8 +275,11 @@ def expected_and_seen(event: Event) -> tuple[str, str]:
             return waited[2], f"nothing of it within {waited[1]} s"
         return "an answer", "nothing came in time"
     if kind == "NotStarted":
-        last = event.get("server") or (message.strip().splitlines() or [""])[-1]
-        return short(waited[2]) if waited else "a server or worker that starts", short(last)
+        # Django's last line about a command that there isn't says nothing of it.
+        last = event.get("server") or last_line(message.replace("Type 'manage.py help' for usage.", ""))
+        command = re.match(r"python (manage\.py .*) failed:", message)
+        starts = f"{command[1]} does its work" if command else "a server or worker that starts"
+        return short(waited[2]) if waited else starts, short(last)
     if kind == "Failed" and (raised := re.search(r"DID NOT RAISE.*?'?([\w.]+)'?>?\)*$", message)):
         return f"an exception: {raised[1].rpartition('.')[2]}", "none"
     if kind == "AssertionError":
