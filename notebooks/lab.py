@@ -213,23 +213,23 @@ def keys(client: redis.Redis) -> list[tuple[str, str, int, str]]:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence], empty: str = "(none)") -> None:
     """Show rows as a table, figures to the right; the text in them is escaped."""
-    body = [[str(cell) for cell in row] for row in rows]
-
-    def line(cells, tag):
-        styled = zip(cells, sides, strict=True)
-        style = "vertical-align: top; text-align:"
-        return "".join(f'<{tag} style="{style} {side}">{html.escape(cell)}</{tag}>' for cell, side in styled)
-
+    head, *body = ([html.escape(str(cell)) for cell in row] for row in (columns, *rows))
     figure = re.compile(r"-?[\d.,]+( ?(s|ms|µs|%|MiB|bytes))?")
-    sides = [
-        "right" if body and all(figure.fullmatch(row[number]) for row in body) else "left"
-        for number in range(len(columns))
+    kinds = [
+        'class="text-right"' if column and all(map(figure.fullmatch, column)) else 'style="text-align: left"'
+        for column in ([row[number] for row in body] for number in range(len(head)))
     ]
-    lines = [line(columns, "th"), *(line(row, "td") for row in body)]
-    if not body:
-        lines.append(f'<td colspan="{len(columns)}">{empty}</td>')
-    # The class gives it lines on the site.
-    display(HTML(f'<table class="docutils">{"".join(f"<tr>{each}</tr>" for each in lines)}</table>'))
+    titles = "".join(f"<th {kind}>{title}</th>" for kind, title in zip(kinds, head, strict=True))
+    lines = [
+        "".join(
+            f'<td {kind} data-label="{title}">{cell}</td>'
+            for kind, title, cell in zip(kinds, head, row, strict=True)
+        )
+        for row in body
+    ] or [f'<td colspan="{len(head)}">{empty}</td>']
+    # Classes and labels are for the site: there it has lines, and on a phone one cell below the other.
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    display(HTML(f'<table class="docutils"><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>'))
 
 
 def show_keys(client: redis.Redis, when: str) -> list[tuple]:
