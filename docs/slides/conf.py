@@ -6,9 +6,12 @@ language = "en"
 html_copy_source = False
 extensions = ["myst_parser", "sphinx_revealjs"]
 
+# The other theme forbids to zoom.
+revealjs_html_theme = "revealjs-simple"
 revealjs_style_theme = "white"
 revealjs_static_path = ["static"]
 revealjs_css_files = ["revealjs/plugin/highlight/monokai.css", "slides.css"]
+revealjs_js_files = ["slides.js"]
 revealjs_script_conf = {
     "center": False,
     "hash": True,

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from slides import build, markdown, slides, write_sources
 
 from tutorial.course.steps import all_steps
@@ -115,7 +116,7 @@ def test_every_listing_of_a_lesson_is_on_its_slides(tmp_path):
 
 
 async def test_the_slides_fit_and_need_no_network(browser, built):
-    """Opened as files, they load nothing from a host, and everything fits on its slide."""
+    """Opened as files, they load nothing from a host, everything fits on its slide, and axe finds nothing."""
     page = await browser.new_page(viewport={"width": 1280, "height": 720})
     page.set_default_timeout(600_000)  # milliseconds; only what hangs takes as long
     requested, errors = [], []
@@ -124,6 +125,8 @@ async def test_the_slides_fit_and_need_no_network(browser, built):
     for step in all_steps():
         await page.goto((built / f"{step.name[:6]}.html").as_uri())
         await page.wait_for_function("window.Reveal && Reveal.isReady()")
+        violations = (await Axe().run(page)).response["violations"]
+        assert [(each["id"], each["nodes"][0]["html"][:120]) for each in violations] == []
         assert await page.evaluate(TOO_LARGE) == []
         assert await page.locator("aside.notes").count() > 5
         sizes = "(all) => all.map((code) => parseFloat(getComputedStyle(code).fontSize))"
