@@ -25,6 +25,7 @@ CONFIGURATION = ROOT / "docs/slides"
 TARGET = ROOT / "docs/_build/html/slides"
 LINK = re.compile(r"(?<!!)\[([^]]+)\]\([^)]+\)|<(https?://[^>]+)>")
 IMAGE = re.compile(r"!\[([^]]*)\]\(([^)]+)\)")
+TORN_ASIDE = re.compile(r"\s*\([^()]*(\([^()]*\)[^()]*)*$")
 # A sentence ends where the next one begins with a capital, a sign or code.
 SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z“`*\d])")
 GOES_ON = re.compile(r"(It|They|Then|This|That|These|Those|There|Here|So|But|And|Its|Their|Both)\b")
@@ -71,7 +72,9 @@ def sentences(text: str) -> tuple[str, str]:
     for place in range(len(all_of_it) - 1, 0, -1):
         if place in shown and GOES_ON.match(all_of_it[place]):
             shown.add(place - 1)
-    return " ".join(all_of_it[place] for place in sorted(shown)).removesuffix(":"), whole
+    chosen = " ".join(all_of_it[place] for place in sorted(shown)).removesuffix(":")
+    # No aside without its end. If the text is nothing but an aside, its first sentence.
+    return TORN_ASIDE.sub("", chosen) or (chosen and f"{chosen})"), whole
 
 
 def rows(code: list[str]) -> int:

@@ -90,6 +90,12 @@ def test_a_sentence_that_goes_on_is_not_torn_from_the_one_before():
     assert idea.blocks == ["First. The server goes. Then messages wait in an **outbox**."]
 
 
+def test_an_aside_is_whole_or_not_there():
+    """A slide has no opening parenthesis without its end."""
+    [_, first, second] = slides("# A\n\n## B\n\nIt rings. (Said once. Yes.)\n\n## C\n\n(Is it new? Yes.)\n")
+    assert (first.blocks, second.blocks) == (["It rings."], ["(Is it new?)"])
+
+
 @pytest.mark.parametrize(("sign", "language"), [("", "python"), ("+", "diff")])
 def test_a_long_listing_goes_on_below_and_loses_no_line(sign, language):
     """A listing that is too long for a slide is cut at an empty line, under the same heading."""
