@@ -87,7 +87,10 @@ def end_family(mark: str) -> None:
             for process in left:
                 with contextlib.suppress(psutil.Error):
                     act(process)
-        psutil.wait_procs(left, timeout=1)
+        # Not psutil's wait: for a while, process 1 of a container may not ask about the dead.
+        until = time.monotonic() + 1
+        while any(map(alive, left)) and time.monotonic() < until:
+            time.sleep(0.01)
 
 
 def end_tree(popen: subprocess.Popen[bytes] | subprocess.Popen[str], grace: float = 0, mark: str = "") -> int:
