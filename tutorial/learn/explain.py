@@ -157,7 +157,7 @@ def explain_failure(event: Event, required: Requirement, project: Path, assignme
     elif undefined := re.search(r"name '(\w+)' is not defined", f"{event['message']}\n{event['server']}"):
         hint = name_hint(undefined[1], file, project / file, assignment.solution)
     elif "ZeroDivisionError" in f"{event['error']} {event['server']}":
-        hint = "The lesson's `1 / 0` is still there. Take it out."
+        hint = "Is it the lesson's `1 / 0`? Take it out."
     elif file in pending:
         state = "is still as it was at the start" if (project / file).exists() else "is not there yet"
         hint = f"{file} {state}. {assignment.readme.parent.name}/README.md says what to write."
