@@ -245,7 +245,7 @@ def test_a_mail_survives_the_death_of_the_process_that_sends_it(site, mail, work
     later = send_notification_email.delay(site.user_ids["alice"], "Later")
     wait_until(lambda: worker.end_of(later.id), what="the end of a later task")
     times = worker.output.count(f"{task.id}] received")
-    assert times == 2, "the task of the killed process did not run again"
+    assert times >= 2, "the task of the killed process did not run again"
     assert NOTICE in texts(mail.wait_for(2))
 
 
