@@ -160,7 +160,7 @@ def test_a_busy_mail_server_gets_the_mail_later(enqueue, worker, mail, states):
 
 @pytest.fixture
 def attempt(django_user_model, monkeypatch):
-    """Run the task in this process, with no mail server there, for a user who has an address."""
+    """Run the task in this process, with no mail server there, for a user with an address."""
 
     def refuse(*args, **kwargs):
         raise ConnectionRefusedError

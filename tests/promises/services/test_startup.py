@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+import redis
 
 from tests.promises.faults.chat import STEP
 from tutorial.testing.site import PRODUCTION, Site
@@ -148,7 +149,9 @@ def test_a_broker_with_a_wrong_certificate_is_named(stranger):
 
 def test_a_wrong_password_of_the_broker_is_named(broker):
     """A broker that refuses the login is named, without the password."""
-    # With redis-py 8, any password will do for a broker that asks for none, but no unknown user.
+    # A user with a password: redis-py 8 gets into a broker that asks for none with any.
+    with redis.Redis(port=broker.port) as client:
+        client.acl_setuser("chat", enabled=True, passwords=["+right"])
     line = refusal(UVICORN, REDIS_URL=f"redis://chat:secret@127.0.0.1:{broker.port}")
     assert f"REDIS_URL: 127.0.0.1:{broker.port} can't be used" in line
     assert "secret" not in line
