@@ -100,6 +100,7 @@ class Playground:
         self.mistakes: list[tuple[str, str]] = []
         self.page = None
         self.messages: list[str] = []
+        self.stale = False
 
     # What a lesson's blocks do
 
@@ -127,13 +128,12 @@ class Playground:
         self.save(paths)
 
     def save(self, paths: set[str]) -> None:
-        """Write files. A server that runs is started again, as runserver's reloader would do it."""
+        """Write files. A server that runs has old code until `reload`."""
         ready = self.terminals["preview"].output.count(PREVIEW) if "preview" in self.terminals else 0
         for path in paths:
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).write_text(self.files[path])
-        if "server" in self.terminals and any(path.endswith(".py") for path in paths):
-            self.start("server", self.server_line, "")
+        self.stale |= any(path.endswith(".py") for path in paths)
         if paths and "preview" in self.terminals:
             output = self.terminals["preview"]
             wait_until(lambda: output.output.count(PREVIEW) > ready, TIMEOUT, "the preview")
@@ -178,7 +178,7 @@ class Playground:
         process.spawn()
         self.terminals[terminal] = process
         if terminal == "server":
-            self.server_line = line
+            self.server_line, self.stale = line, False
             wait_until(self.server_answers, TIMEOUT, "the server")
         self.compare(expected, lambda: process.output)
 
@@ -227,6 +227,12 @@ class Playground:
         self.compare(expected, shown)
 
     # What they need
+
+    def reload(self) -> None:
+        """Start a server that has old code again, as runserver's reloader does; before anything of it is seen."""
+        if self.stale and "server" in self.terminals:
+            self.start("server", self.server_line, "")
+        self.stale = False
 
     def server_answers(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -301,6 +307,7 @@ class LessonParser:
     def act(self, example: Example) -> None:
         match example.parsed:
             case "browser", code:
+                self.playground.reload()
                 page = self.playground.page
                 wait_until(lambda: page.evaluate(SETTLED), TIMEOUT, "the preview's three visitors")
                 page.evaluate(f"() => {{ {code} }}")
@@ -315,6 +322,8 @@ class LessonParser:
         first_line, source = example.parsed
         info = first_line.strip("`~\n").split()
         follow = self.playground
+        if info[1:2] in (["page"], ["browser"]) or info[:1] == ["console"]:
+            follow.reload()
         try:
             match info:
                 case ["console"] | ["console", _]:

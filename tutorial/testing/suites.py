@@ -24,19 +24,21 @@ from tutorial.services.signals import ended_by_signals, uninterrupted
 
 TESTS = ROOT / "tests"
 # `make test` runs the steps and these, without tests marked as long.
-SHORT = ("tests/lessons", "tests/cli")
+SHORT = ("tests/lessons", "tests/cli", "tests/cli/learn", "tests/cli/classroom")
 # The rough cost of a suite on two cores: the dearest begins first. With two lanes it counts twice, and what
 # mostly waits for more than its seconds, so that neither is alone in the end.
 COSTS = {
     "tests/exercises": 540,
     "tests/mistakes/mutations": 530,
-    "tests/lessons": 520,
-    "tests/promises/faults": 510,
+    "tests/promises/faults": 520,
     "tests/mistakes/symptoms": 500,
-    "tests/cli": 490,
+    "tests/lessons": 480,
     "tests/site": 260,
-    "tests/mistakes/first_words": 100,
+    "tests/cli": 220,
+    "tests/cli/learn": 200,
+    "tests/mistakes/first_words": 110,
     "step05_celery": 100,
+    "tests/cli/classroom": 75,
     "tests/promises/board": 70,
     "tests/site/notebooks": 60,
     "tests/promises/scale": 60,
@@ -44,9 +46,9 @@ COSTS = {
     "tests/promises/lab": 50,
     "tests/promises/services": 15,
 }
-# More than two cores need, because the tests often wait for a process or a deadline. Four take longer.
-LANES = 3
-# These run two processes of their own at a time. With more, waits for a failure get longer.
+# More than two cores need, because the tests often wait for a process or a deadline.
+LANES = 4
+# These run two processes of their own at a time.
 WIDE = ("tests/exercises", "tests/mistakes/mutations", "tests/mistakes/symptoms")
 # Plugins that come with other packages. No test uses them, and they double the time in which a pytest starts.
 NOT_LOADED = " ".join(f"-p no:{name}" for name in ("hypothesispytest", "anyio", "valkey", "platformdirs"))
@@ -209,7 +211,7 @@ class Suite:
 
 
 class Run:
-    """Several suites, three at a time.
+    """Several suites, a few at a time.
 
     Args:
         suites: The suites.

@@ -331,23 +331,41 @@ def test_watch_says_at_once_that_the_plain_version_works(project):
     assert said.index("The plain version of step 2 works") < said.index("A room may be called")
 
 
-def test_a_requirement_that_is_met_says_once_why_it_matters(project):
+@pytest.fixture
+def checks_find(monkeypatch):
+    """Let the next checks of step 2 judge its first five requirements, and find some of them not met."""
+
+    def checks_find(*unmet):
+        def found(project, assignment, *, on_change, **options):
+            verdict = Verdict(required=[each for part in sections(assignment).values() for each in part][:5])
+            for each in verdict.required:
+                verdict.states[each] = "not yet" if each.name in unmet else "done"
+                if each.name in unmet:
+                    verdict.problems.append(Problem("It isn't so.", "chat/consumers.py", requirement=each))
+                on_change(verdict)
+            return verdict
+
+        monkeypatch.setattr("tutorial.learn.progress.check", found)
+
+    return checks_find
+
+
+def test_a_requirement_that_is_met_says_once_why_it_matters(project, checks_find):
     """The sentence comes when a requirement is first met, and not again after it broke and was mended."""
     directory, console = project(2), new_console()
-    finished = (directory / "chat/consumers.py").read_text()
-    broken = PLAIN_CONSUMER.replace('"type": "chat_message"', '"type": "chat_msg"')
-    only = "reaches_everyone or another_room or keep_their_order or any_room or too_long"
+    hard = ["test_any_room_name_works", "test_a_room_name_that_is_too_long_is_refused"]
+    broken = [*hard, "test_a_message_reaches_everyone_in_the_room"]
     in_watch, in_check = lambda: None, None
-    for on_problem, texts, expected in (
-        (in_watch, (PLAIN_CONSUMER, broken, PLAIN_CONSUMER, finished), ["A group", "", "", "People name"]),
-        (in_check, (PLAIN_CONSUMER, PLAIN_CONSUMER), ["A group", ""]),
+    for on_problem, rounds, expected in (
+        (in_watch, (hard, broken, hard, []), ["A group", "", "", "People name"]),
+        (in_check, (hard, hard), ["A group", ""]),
     ):
         reads = []
-        for text in texts:
-            (directory / "chat/consumers.py").write_text(text)
+        for unmet in rounds:
+            checks_find(*unmet)
             with console.capture() as shown:
                 words = console, directory, STEP_2, Words("h", "press n")
-                judge(*words, only=only, go_on="hardened", on_problem=on_problem)
+                judge(*words, go_on="hardened", on_problem=on_problem)
             reads += [" ".join(re.findall(r"Why it matters: (\w+ \w+)", shown.get()))]
         assert reads == expected
         (directory / STATE).unlink()
@@ -371,16 +389,17 @@ def test_every_requirement_says_why_it_matters():
             assert anchor in slugs, link
 
 
-def test_a_check_that_meets_nothing_new_explains_what_is_left(project):
+def test_a_check_that_meets_nothing_new_explains_what_is_left(project, checks_find):
     """Of requirements that were met at a time, each later check without a problem explains one more."""
     directory, console = project(2), new_console()
     words = console, directory, STEP_2, Words("h", "press n")
     reads = []
+    checks_find()
     for _ in range(4):
         with console.capture() as shown:
-            judge(*words, only="reaches_everyone or another_room or keep_their_order")
+            judge(*words)
         reads += re.findall(r"Why it matters: (\w+ \w+)", shown.get())
-    assert reads == ["A group", "A message", "An answer"]
+    assert reads == ["A group", "A message", "An answer", "People name"]
 
 
 def test_a_hardened_requirement_does_not_keep_the_others_from_being_judged(project):
