@@ -229,7 +229,7 @@ class Playground:
     # What they need
 
     def reload(self) -> None:
-        """Start a server that has old code again, as runserver's reloader does; before anything of it is seen."""
+        """Start a server that has old code again, as runserver's reloader would; before it is looked at."""
         if self.stale and "server" in self.terminals:
             self.start("server", self.server_line, "")
         self.stale = False
