@@ -30,6 +30,8 @@ HOST ?= 127.0.0.1
 STEP ?= 5
 UV := uv==0.13.8
 BIN := .venv/bin
+# Into .venv, even if another environment is activated.
+INSTALL := $(BIN)/uv pip install -q --python $(BIN)/python
 RESOLVE = $(BIN)/uv pip compile -q --universal --generate-hashes --upgrade --custom-compile-command "make lock" pyproject.toml
 
 .PHONY: help setup run broker test test-all lint format diffs faults bench bench-quick bench-outside notebooks notebooks-run docs slides compose-down lock clean
@@ -109,13 +111,13 @@ clean: ## Remove the environment, databases and the broker's data
 	@echo "Making the environment in .venv ..."
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check $(UV)
-	@$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements.txt
-	@$(BIN)/uv pip install -q --no-deps -e .
+	@$(INSTALL) --compile-bytecode --require-hashes -r requirements.txt
+	@$(INSTALL) --no-deps -e .
 	@touch $@
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	@echo "Adding what the tests need ..."
-	@$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements-dev.txt
+	@$(INSTALL) --compile-bytecode --require-hashes -r requirements-dev.txt
 	@touch $@
 endif
 

@@ -46,8 +46,8 @@ COSTS = {
     "tests/promises/lab": 50,
     "tests/promises/services": 15,
 }
-# More than two cores need, because the tests often wait for a process or a deadline.
-LANES = 4
+# More than two cores need, because the tests often wait for a process or a deadline. Four take as long.
+LANES = 3
 # These run two processes of their own at a time.
 WIDE = ("tests/exercises", "tests/mistakes/mutations", "tests/mistakes/symptoms")
 # Plugins that come with other packages. No test uses them, and they double the time in which a pytest starts.
