@@ -76,10 +76,11 @@ class Playground:
     Args:
         step: The directory of the step whose lesson it is.
         directory: An empty directory, in which the playground is made.
+        each_save: Restart a server at each change of its code, not only before it is looked at.
     """
 
-    def __init__(self, step: Path, directory: Path):
-        self.step = step
+    def __init__(self, step: Path, directory: Path, each_save: bool = True):
+        self.step, self.each_save = step, each_save
         self._exit = ExitStack()
         self.root = directory / "playground"
         self.cwd = directory
@@ -128,12 +129,14 @@ class Playground:
         self.save(paths)
 
     def save(self, paths: set[str]) -> None:
-        """Write files. A server that runs has old code until `reload`."""
+        """Write files. A server that runs has old code until it is started again."""
         ready = self.terminals["preview"].output.count(PREVIEW) if "preview" in self.terminals else 0
         for path in paths:
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).write_text(self.files[path])
         self.stale |= any(path.endswith(".py") for path in paths)
+        if self.each_save:
+            self.reload()
         if paths and "preview" in self.terminals:
             output = self.terminals["preview"]
             wait_until(lambda: output.output.count(PREVIEW) > ready, TIMEOUT, "the preview")
@@ -229,7 +232,7 @@ class Playground:
     # What they need
 
     def reload(self) -> None:
-        """Start a server that has old code again, as runserver's reloader would; before it is looked at."""
+        """Start a server that has old code again, as runserver's reloader would."""
         if self.stale and "server" in self.terminals:
             self.start("server", self.server_line, "")
         self.stale = False

@@ -70,11 +70,13 @@ def stages(step):
 
 
 @each_step
-def test_a_learner_who_follows_a_lesson_has_the_step(step, tmp_path):
+def test_a_learner_who_follows_a_lesson_has_the_step(step, tmp_path, request):
     """Its commands show what it prints, and in the end the playground is this step."""
     if chromium() is None:
         pytest.skip("no Chromium or Chrome on PATH; the lessons open pages")
-    with Playground(step, tmp_path) as playground:
+    # That each save leaves a server that starts is for `make test-all`: it takes time.
+    each_save = request.config.option.markexpr != "not long"
+    with Playground(step, tmp_path, each_save) as playground:
         document = Document.parse(str(step / "README.md"), LessonParser(playground))
         for example in document.examples():
             example.evaluate()

@@ -48,7 +48,7 @@ COSTS = {
 }
 # More than two cores need, because the tests often wait for a process or a deadline. Four take as long.
 LANES = 3
-# These run two processes of their own at a time.
+# These run two processes of their own at a time. With more, waits for a failure get longer.
 WIDE = ("tests/exercises", "tests/mistakes/mutations", "tests/mistakes/symptoms")
 # Plugins that come with other packages. No test uses them, and they double the time in which a pytest starts.
 NOT_LOADED = " ".join(f"-p no:{name}" for name in ("hypothesispytest", "anyio", "valkey", "platformdirs"))
@@ -211,7 +211,7 @@ class Suite:
 
 
 class Run:
-    """Several suites, a few at a time.
+    """Several suites, three at a time.
 
     Args:
         suites: The suites.
