@@ -162,3 +162,15 @@ def test_what_cannot_be_previewed_is_one_line(project, tmp_path):
             f"Cannot listen on 127.0.0.1 port {port}: another program listens there.\n"
             f"Try another: tutorial preview --port {port + 1}"
         )
+
+
+def test_a_save_ends_what_runs_in_a_shells_background(tmp_path):
+    """There, programs ignore the signal by which each save ends the one before; the next would wait 5 s."""
+    (tmp_path / "own.py").write_text(
+        "import signal; print(signal.getsignal(signal.SIGINT).__name__, flush=True)"
+    )
+    ignoring = 'trap \'\' INT; exec "$0" -m tutorial.services.on_save "$0" own.py'
+    command = ["bash", "-c", ignoring, sys.executable]
+    with Process(command, tmp_path, alone({})) as on_save:
+        on_save.spawn()
+        on_save.wait_for_output("default_int_handler")

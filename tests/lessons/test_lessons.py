@@ -145,6 +145,21 @@ def test_no_term_comes_before_its_sentence(step):
 
 
 @each_step
+def test_a_listing_uses_no_name_that_comes_later(step):
+    """Each save leaves code without an undefined name: an import comes before the lines that use it."""
+    files = beginning(step)
+    ruff = ["ruff", "check", "--isolated", "--select", "F821", "--output-format", "concise", "-"]
+    for heading, path, change in changes(step):
+        if heading or change[0] == "mistake":
+            continue
+        (files.change if change[0] == "diff" else files.listing)(path, change[1])
+        if path.endswith(".py"):
+            command = [sys.executable, "-m", *ruff]
+            found = subprocess.run(command, input=files[path], capture_output=True, text=True, timeout=HANG)
+            assert not found.returncode, f"{path} after:\n{change[1]}\n{found.stdout}{found.stderr}"
+
+
+@each_step
 def test_a_listing_names_its_file_where_a_reader_sees_it(step):
     """The text between a heading and a listing has the file's name."""
     text = lesson(step)

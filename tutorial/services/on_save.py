@@ -6,6 +6,7 @@ there is a file. Ctrl-C and SIGTERM end both.
 
 import logging
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def run_on_save(command: list[str], needs: str = "") -> None:
         names = sorted(Path(path).name for _, path in changes)
         print(f"Saved: {', '.join(names[:3])}{' …' * (len(names) > 3)}. Restarting.", flush=True)
 
+    # A shell's background job ignores Ctrl-C, and so would the command, by which each save ends it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # It would tell of each signal and of each process that had ended.
     logging.getLogger("watchfiles").setLevel(logging.CRITICAL)
     watchfiles.run_process(
